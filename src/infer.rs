@@ -1,0 +1,119 @@
+//! The protocol-neutral request and response, their clock marks, and the tap that watches them.
+//!
+//! Decoders make an [`InferRequest`]; `serving` answers with an [`InferResponse`]; encoders write it. Neither type
+//! knows a wire format.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::model::Version;
+use crate::tensor::{Name, Tensor};
+
+/// A request for one inference.
+#[derive(Debug, Clone, Default)]
+pub struct InferRequest {
+    /// The model's name as the client wrote it.
+    pub model: Name,
+    /// The version as the client wrote it; empty for the default.
+    pub version: Name,
+    /// The client's id for the request, echoed.
+    pub id: Name,
+    /// Inputs in the client's order.
+    pub inputs: Vec<Tensor>,
+    /// Outputs that the client wants; empty for all.
+    pub outputs: Vec<RequestedOutput>,
+    /// 0 is the default, 1 the highest.
+    pub priority: u32,
+    /// When the client no longer wants the answer.
+    pub deadline: Option<Instant>,
+    /// Which door the request came through.
+    pub protocol: Protocol,
+    /// Clock marks that the transport has set.
+    pub timing: Timing,
+}
+
+/// One output that the client asked for.
+#[derive(Debug, Clone, Default)]
+pub struct RequestedOutput {
+    /// The output's name.
+    pub name: Name,
+    /// When not 0: answer the top so many classes as `value:index[:label]` strings (classification extension).
+    pub classification: u32,
+}
+
+/// The door a request came through; a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// gRPC unary.
+    #[default]
+    Grpc,
+    /// gRPC stream.
+    GrpcStream,
+    /// HTTP.
+    Http,
+}
+
+impl Protocol {
+    /// All protocols, in the order of [`Protocol::index`].
+    pub const ALL: [Protocol; 3] = [Protocol::Grpc, Protocol::GrpcStream, Protocol::Http];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Grpc => "grpc",
+            Protocol::GrpcStream => "grpc_stream",
+            Protocol::Http => "http",
+        }
+    }
+
+    /// Position in [`Protocol::ALL`].
+    pub fn index(self) -> usize {
+        match self {
+            Protocol::Grpc => 0,
+            Protocol::GrpcStream => 1,
+            Protocol::Http => 2,
+        }
+    }
+}
+
+/// The answer.
+#[derive(Debug, Clone)]
+pub struct InferResponse {
+    /// The model's name.
+    pub model: Arc<str>,
+    /// The version that really ran.
+    pub version: Version,
+    /// The same as text, shared with the version, so that no encoder formats it.
+    pub version_text: Arc<str>,
+    /// The request's id.
+    pub id: Name,
+    /// Outputs, in the client's order or, when it asked for none, the model's.
+    pub outputs: Vec<Tensor>,
+    /// How long each stage took.
+    pub timing: Timing,
+}
+
+/// How long each stage of a request took. The total is the caller's to measure.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timing {
+    /// When the first byte of the request was seen by the server; set by the transport.
+    pub received: Option<Instant>,
+    /// Bytes to tensors.
+    pub decode: Duration,
+    /// From admission to the start of the batch.
+    pub queue: Duration,
+    /// Rows into staging buffers (the whole batch).
+    pub gather: Duration,
+    /// The run (the whole batch).
+    pub compute: Duration,
+    /// Outputs to row ranges (the whole batch).
+    pub scatter: Duration,
+    /// Rows of the batch that the request ran in.
+    pub batch_rows: usize,
+}
+
+/// Watches finished requests. Must not block and must not copy tensors.
+pub trait Tap: Send + Sync {
+    /// Sees a request and its answer, after the answer is ready.
+    fn observe(&self, request: &InferRequest, response: &InferResponse);
+}

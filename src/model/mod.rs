@@ -1,0 +1,9 @@
+//! What a model is called, what it takes and gives, and how it is to be run. Values only: nothing here loads or reads.
+
+pub mod config;
+mod id;
+mod signature;
+
+pub use self::config::ModelConfig;
+pub use self::id::{IdError, ModelId, ModelName, Version};
+pub use self::signature::{Dim, Signature, TensorSpec};

@@ -1,0 +1,8 @@
+//! Bytes to requests and answers to bytes: pure functions, no sockets, no clock.
+//!
+//! Only this module and `transport` know a wire format. Decoding proves that the bytes make tensors; whether the
+//! tensors fit a model is the engine's question.
+
+mod limits;
+
+pub use self::limits::Limits;

@@ -1,0 +1,35 @@
+//! A version that can be asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::{ModelConfig, ModelId, Signature};
+use crate::scheduler::Scheduler;
+
+/// A loaded version with its scheduler. Freed when the last request that was routed to it ends.
+#[derive(Debug)]
+pub struct Servable {
+    /// Name and version.
+    pub id: ModelId,
+    /// The model's name, shared with responses.
+    pub name: Arc<str>,
+    /// The version's number as text, shared with responses.
+    pub version_text: Arc<str>,
+    /// What it takes and gives.
+    pub signature: Signature,
+    /// The effective settings.
+    pub config: ModelConfig,
+    /// The most rows in a batch; 0 when it is served unbatched. What `config` and the probe came to.
+    pub max_batch_size: usize,
+    /// Workers that run at the same time.
+    pub workers: usize,
+    /// Class names by output name, for the classification extension.
+    pub labels: BTreeMap<String, Vec<String>>,
+    /// Its lanes and workers.
+    pub scheduler: Scheduler,
+}
+
+impl Servable {
+    /// The platform name that Triton's clients expect for ONNX models.
+    pub const PLATFORM: &'static str = "onnxruntime_onnx";
+}
