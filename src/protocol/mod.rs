@@ -4,5 +4,6 @@
 //! tensors fit a model is the engine's question.
 
 mod limits;
+pub mod status;
 
 pub use self::limits::Limits;
