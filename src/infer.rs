@@ -91,6 +91,24 @@ pub struct InferResponse {
     pub outputs: Vec<Tensor>,
     /// How long each stage took.
     pub timing: Timing,
+    /// Told by the transport when the answer is encoded. `None` in answers that no version gave.
+    pub observer: Option<Arc<dyn AnswerObserver>>,
+}
+
+impl InferResponse {
+    /// Reports that the answer is encoded, and how long that took. Transports call it once, after encoding; it costs
+    /// two histogram observations and looks nothing up.
+    pub fn encoded(&self, encode: Duration) {
+        if let Some(observer) = &self.observer {
+            observer.encoded(&self.timing, encode);
+        }
+    }
+}
+
+/// Takes the last two measurements of a request, which only the transport can make.
+pub trait AnswerObserver: Send + Sync + std::fmt::Debug {
+    /// The answer is encoded. The total runs from `timing.received`, when the transport has set it, to now.
+    fn encoded(&self, timing: &Timing, encode: Duration);
 }
 
 /// How long each stage of a request took. The total is the caller's to measure.
