@@ -3,8 +3,10 @@
 //! It joins the repository, the serving table and, later, the registry. The data plane never waits for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::error::{Code, Coded};
+use crate::serving::{Manager, ModelControl};
 
 /// What a client may override when it loads a model (Triton's model repository extension).
 #[derive(Debug, Clone, Default)]
@@ -59,16 +61,32 @@ impl Coded for ControlError {
 
 /// The control plane.
 #[derive(Debug)]
-pub struct ControlPlane {}
+pub struct ControlPlane {
+    manager: Arc<Manager>,
+}
 
 impl ControlPlane {
+    /// The door to `manager`.
+    pub fn new(manager: Arc<Manager>) -> ControlPlane {
+        ControlPlane { manager }
+    }
+
     /// Loads or reloads a model and waits until it is served.
     pub async fn load(&self, model: &str, _overrides: LoadOverrides) -> Result<(), ControlError> {
+        self.check_allowed()?;
         Err(ControlError::UnknownModel { model: model.to_owned() })
     }
 
     /// Unloads every version of a model; requests that run finish.
     pub async fn unload(&self, model: &str) -> Result<(), ControlError> {
+        self.check_allowed()?;
         Err(ControlError::UnknownModel { model: model.to_owned() })
+    }
+
+    fn check_allowed(&self) -> Result<(), ControlError> {
+        match self.manager.control() {
+            ModelControl::Explicit => Ok(()),
+            mode => Err(ControlError::NotAllowed { mode: mode.as_str() }),
+        }
     }
 }

@@ -2,14 +2,25 @@
 //!
 //! [`Engine::infer`] routes a request by the serving table (one `ArcSwap`), validates it against the version's
 //! signature, and hands it to the version's scheduler. Loading, verifying and swapping versions happen on their own
-//! threads and end in one pointer store. This module never looks at a wire format.
+//! threads ([`Manager`]) and end in one pointer store. This module never looks at a wire format.
 
+mod catalog;
+mod classify;
 mod engine;
+mod error;
+mod load;
+mod manager;
+mod repository;
+mod respond;
 mod servable;
 mod state;
 mod statistics;
+mod table;
+mod validate;
 
-pub use self::engine::{Engine, EngineError};
+pub use self::engine::Engine;
+pub use self::error::EngineError;
+pub use self::manager::{Manager, ManagerConfig, ModelControl, RepositoryError};
 pub use self::servable::Servable;
 pub use self::state::{IndexEntry, ServableState};
 pub use self::statistics::{BatchStatistics, DurationCount, ModelStatistics};

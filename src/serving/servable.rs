@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::validate::Contract;
 use crate::model::{ModelConfig, ModelId, Signature};
 use crate::scheduler::Scheduler;
+use crate::tensor::Tensor;
 
 /// A loaded version with its scheduler. Freed when the last request that was routed to it ends.
 #[derive(Debug)]
@@ -27,9 +29,16 @@ pub struct Servable {
     pub labels: BTreeMap<String, Vec<String>>,
     /// Its lanes and workers.
     pub scheduler: Scheduler,
+    /// The signature made ready for checking requests.
+    pub(super) contract: Contract,
 }
 
 impl Servable {
     /// The platform name that Triton's clients expect for ONNX models.
     pub const PLATFORM: &'static str = "onnxruntime_onnx";
+
+    /// The class names of the output called like `tensor`; empty when it has none.
+    pub(super) fn labels_of(&self, tensor: &Tensor) -> &[String] {
+        self.labels.get(tensor.name().as_str()).map_or(&[], Vec::as_slice)
+    }
 }

@@ -1,0 +1,105 @@
+//! The classification extension: the top classes of each row as `value:index[:label]` strings. Pure.
+
+use std::cmp::Ordering;
+
+use half::{bf16, f16};
+
+use super::EngineError;
+use crate::tensor::{DataType, Shape, StringsWriter, Tensor};
+
+/// The `top` highest values of each row of `tensor`, highest first, ties by index, NaN last, in a BYTES tensor of the
+/// same name. Rows are those of axis 0 when the version is `batched` or the tensor has two axes or more; otherwise the
+/// whole tensor is one row.
+pub(super) fn classify(
+    tensor: &Tensor,
+    top: u32,
+    batched: bool,
+    labels: &[String],
+) -> Result<Tensor, EngineError> {
+    let refuse = |reason| EngineError::Classification { output: tensor.name().to_string(), reason };
+    let shape = tensor.shape();
+    let by_rows = batched || shape.rank() > 1;
+    let (rows, classes) = match shape.rows() {
+        Some(rows) if by_rows => (rows, shape.row_element_count()),
+        _ => (1, shape.element_count()),
+    };
+    let top = usize::try_from(top).unwrap_or(usize::MAX).min(classes);
+    let read = reader(tensor.dtype()).ok_or_else(|| refuse("its elements are not numbers"))?;
+    let size = tensor.dtype().element_size().unwrap_or(1);
+    let mut writer = StringsWriter::new();
+    let mut order: Vec<(f64, usize)> = Vec::new();
+    for row in 0..rows {
+        let bytes = tensor.data().get(row * classes * size..(row + 1) * classes * size).unwrap_or_default();
+        order.clear();
+        order.extend(
+            bytes.chunks_exact(size).enumerate().map(|(index, element)| ((read.key)(element), index)),
+        );
+        if top > 0 && top < order.len() {
+            order.select_nth_unstable_by(top - 1, by_value);
+        }
+        order.truncate(top);
+        order.sort_unstable_by(by_value);
+        for &(_, index) in &order {
+            let mut text = (read.text)(bytes.get(index * size..(index + 1) * size).unwrap_or_default());
+            text.push(':');
+            text.push_str(&index.to_string());
+            if let Some(label) = labels.get(index).filter(|label| !label.is_empty()) {
+                text.push(':');
+                text.push_str(label);
+            }
+            writer.push(text.as_bytes()).map_err(|_| refuse("a label is too long"))?;
+        }
+    }
+    let dims: &[usize] = if by_rows { &[rows, top] } else { &[top] };
+    let shape = Shape::new(dims).map_err(|_| refuse("it has too many classes"))?;
+    Tensor::new(tensor.name().clone(), DataType::Bytes, shape, writer.finish())
+        .map_err(|_| refuse("its labels do not fit a tensor"))
+}
+
+fn by_value(a: &(f64, usize), b: &(f64, usize)) -> Ordering {
+    // NaN has no order; behind everything, it never hides a class.
+    let value = match (a.0.is_nan(), b.0.is_nan()) {
+        (true, true) => Ordering::Equal,
+        (true, false) => Ordering::Greater,
+        (false, true) => Ordering::Less,
+        (false, false) => b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal),
+    };
+    value.then(a.1.cmp(&b.1))
+}
+
+/// How elements of a datatype are compared and shown: integers as they are, others with six decimals, as Triton does.
+struct Reader {
+    key: fn(&[u8]) -> f64,
+    text: fn(&[u8]) -> String,
+}
+
+macro_rules! reader {
+    ($type:ty, $show:literal, $to_key:expr) => {
+        Reader {
+            key: |bytes| bytes.first_chunk().map_or(f64::NAN, |raw| $to_key(<$type>::from_le_bytes(*raw))),
+            text: |bytes| {
+                bytes
+                    .first_chunk()
+                    .map_or_else(String::new, |raw| format!($show, <$type>::from_le_bytes(*raw)))
+            },
+        }
+    };
+}
+
+fn reader(dtype: DataType) -> Option<Reader> {
+    Some(match dtype {
+        DataType::Bool | DataType::Uint8 => reader!(u8, "{}", f64::from),
+        DataType::Uint16 => reader!(u16, "{}", f64::from),
+        DataType::Uint32 => reader!(u32, "{}", f64::from),
+        DataType::Uint64 => reader!(u64, "{}", |value| value as f64),
+        DataType::Int8 => reader!(i8, "{}", f64::from),
+        DataType::Int16 => reader!(i16, "{}", f64::from),
+        DataType::Int32 => reader!(i32, "{}", f64::from),
+        DataType::Int64 => reader!(i64, "{}", |value| value as f64),
+        DataType::Fp16 => reader!(f16, "{:.6}", f64::from),
+        DataType::Bf16 => reader!(bf16, "{:.6}", f64::from),
+        DataType::Fp32 => reader!(f32, "{:.6}", f64::from),
+        DataType::Fp64 => reader!(f64, "{:.6}", f64::from),
+        DataType::Bytes => return None,
+    })
+}

@@ -1,0 +1,15 @@
+//! Models on disk: what is there, and what has changed since the last look. Reads names, lengths and times, never a
+//! model's content, and changes nothing.
+//!
+//! ```text
+//! repository/                    given as PATH
+//!   <model>/                     a ModelName
+//!     model.toml | config.pbtxt  optional
+//!     labels.txt                 optional, named by the configuration
+//!     <version>/model.onnx       a positive whole number
+//! model.onnx                     or one file given as PATH: version 1 of the model called like its stem
+//! ```
+
+mod scan;
+
+pub(super) use self::scan::{ModelFiles, Snapshot, Source, VersionFiles, scan, scan_model};
