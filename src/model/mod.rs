@@ -2,6 +2,7 @@
 
 pub mod config;
 mod id;
+pub mod settings;
 mod signature;
 
 pub use self::config::ModelConfig;
