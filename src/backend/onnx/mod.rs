@@ -1,0 +1,56 @@
+//! The ONNX Runtime backend: opens ONNX files and runs them on the CPU or on CUDA.
+//!
+//! ```text
+//! library      finds libonnxruntime.so: the embedded one, unpacked to memory, or a path
+//! environment  the one ONNX Runtime of the process: log, memory cap, version
+//! precheck     reads the file before ONNX Runtime does
+//! session      settings -> session, and its signature
+//! providers    execution providers by name
+//! run          one worker's runs, and how they are stopped
+//! value        tensors in and out
+//! ```
+//!
+//! `unsafe` stands in `arena`, `run` and `value` only. This backend trusts its files no more than ONNX Runtime does:
+//! an unknown file is opened in a child process first (`backend::probe`).
+
+mod arena;
+mod environment;
+mod error;
+mod library;
+mod run;
+mod session;
+mod value;
+
+pub use self::environment::{Runtime, RuntimeLog, RuntimeSettings};
+pub use self::library::LibrarySource;
+
+use std::sync::Arc;
+
+use super::{Artifact, Backend, BackendError, Model, OpenOptions};
+
+/// Opens ONNX files with the process's ONNX Runtime.
+#[derive(Debug, Clone)]
+pub struct OnnxBackend {
+    runtime: Arc<Runtime>,
+}
+
+impl OnnxBackend {
+    /// A backend on a started runtime.
+    pub fn new(runtime: Arc<Runtime>) -> OnnxBackend {
+        OnnxBackend { runtime }
+    }
+
+    /// The runtime that it opens models with.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+}
+
+impl Backend for OnnxBackend {
+    fn open(&self, artifact: &Artifact, options: &OpenOptions) -> Result<Arc<dyn Model>, BackendError> {
+        Ok(Arc::new(session::OnnxModel::open(&self.runtime, artifact, options)?))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! From settings to a session, and from a session to a signature. Runs nothing.
+
+use std::ffi::CString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::value::{Outlet, TensorElementType, ValueType};
+
+use super::super::{Artifact, BackendError, Instance, Model, OpenOptions};
+use super::environment::Runtime;
+use super::run::{OnnxInstance, RunnableSession};
+use crate::model::config::{GraphLevel, Provider};
+use crate::model::{Dim, Signature, TensorSpec};
+use crate::tensor::DataType;
+
+/// An opened ONNX model. On the CPU all its instances share one session; elsewhere each has its own.
+#[derive(Debug)]
+pub(super) struct OnnxModel {
+    runtime: Arc<Runtime>,
+    path: PathBuf,
+    options: OpenOptions,
+    signature: Signature,
+    /// The session that the signature was read from. Instances on the CPU share it.
+    session: Arc<RunnableSession>,
+}
+
+impl OnnxModel {
+    pub(super) fn open(
+        runtime: &Arc<Runtime>,
+        artifact: &Artifact,
+        options: &OpenOptions,
+    ) -> Result<OnnxModel, BackendError> {
+        let session = build(runtime, &artifact.path, options)?;
+        let signature = signature(&session)?;
+        let session = Arc::new(runnable(&session, &signature)?);
+        Ok(OnnxModel {
+            runtime: Arc::clone(runtime),
+            path: artifact.path.clone(),
+            options: options.clone(),
+            signature,
+            session,
+        })
+    }
+}
+
+impl Model for OnnxModel {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn instance(&self) -> Result<Box<dyn Instance>, BackendError> {
+        let session = match self.options.runtime.provider {
+            Provider::Cpu => Arc::clone(&self.session),
+            Provider::Cuda => {
+                Arc::new(runnable(&build(&self.runtime, &self.path, &self.options)?, &self.signature)?)
+            }
+        };
+        Ok(Box::new(OnnxInstance::new(session)?))
+    }
+}
+
+fn build(runtime: &Runtime, path: &Path, options: &OpenOptions) -> Result<Session, BackendError> {
+    let mut builder =
+        builder(runtime, options).map_err(|error| BackendError::Runtime(error.message().to_owned()))?;
+    // `ort` has an `unreachable!()` for types of inputs and outputs that it does not know (sequences of sequences).
+    let made = catch_unwind(AssertUnwindSafe(|| builder.commit_from_file(path)));
+    match made {
+        Ok(Ok(session)) => Ok(session),
+        Ok(Err(error)) => Err(BackendError::Artifact(without_path(error.message(), path))),
+        Err(_) => Err(BackendError::Artifact("an input or output has a type that is not known".to_owned())),
+    }
+}
+
+fn builder(runtime: &Runtime, options: &OpenOptions) -> Result<SessionBuilder, ort::Error> {
+    let settings = &options.runtime;
+    let level = match settings.graph_level {
+        GraphLevel::Disabled => GraphOptimizationLevel::Disable,
+        GraphLevel::Basic => GraphOptimizationLevel::Level1,
+        GraphLevel::Extended => GraphOptimizationLevel::Level2,
+        GraphLevel::All => GraphOptimizationLevel::All,
+    };
+    let inter_threads = settings.inter_threads.unwrap_or(1);
+    let mut builder = Session::builder(runtime.environment())?
+        .with_optimization_level(level)?
+        .with_intra_threads(intra_threads(options))?
+        .with_inter_threads(inter_threads)?
+        .with_parallel_execution(inter_threads > 1)?
+        // A worker that waits gives its core away instead of burning it.
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?
+        // The shared, capped arena; weights are not in it, so they go back to the system with the model.
+        .with_env_allocators()?
+        .with_device_allocated_initializers()?;
+    for (name, value) in &settings.session_entries {
+        builder = builder.with_config_entry(name, value)?;
+    }
+    Ok(builder)
+}
+
+/// Threads inside an operator when nothing is configured: the cores, divided among the instances. One instance for
+/// each core, which is the default, needs no further threads.
+fn intra_threads(options: &OpenOptions) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let shared = || cores / options.instances.count.unwrap_or(cores).max(1);
+    options.runtime.intra_threads.unwrap_or_else(shared).max(1)
+}
+
+fn runnable(session: &Session, signature: &Signature) -> Result<RunnableSession, BackendError> {
+    let c_string = |name: &Arc<str>| {
+        CString::new(&**name)
+            .map_err(|_| BackendError::Artifact(format!("the name {name:?} has a NUL in it")))
+    };
+    let inputs = signature.inputs.iter().map(|spec| Ok((c_string(&spec.name)?, spec.optional)));
+    let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)
+        .map_err(|error| BackendError::Runtime(error.message().to_owned()))?;
+    Ok(RunnableSession {
+        session: session.inner(),
+        memory,
+        inputs: inputs.collect::<Result<_, BackendError>>()?,
+        outputs: signature.outputs.iter().map(|spec| c_string(&spec.name)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn signature(session: &Session) -> Result<Signature, BackendError> {
+    Ok(Signature {
+        inputs: session.inputs().iter().map(tensor_spec).collect::<Result<_, _>>()?,
+        outputs: session.outputs().iter().map(tensor_spec).collect::<Result<_, _>>()?,
+    })
+}
+
+fn tensor_spec(outlet: &Outlet) -> Result<TensorSpec, BackendError> {
+    let unsupported =
+        || BackendError::Unsupported { name: outlet.name().to_owned(), found: outlet.dtype().to_string() };
+    let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else {
+        return Err(unsupported());
+    };
+    let dims = shape.iter().zip(dimension_symbols.iter()).map(|(&dim, symbol)| match usize::try_from(dim) {
+        Ok(size) => Dim::Fixed(size),
+        Err(_) => Dim::Dynamic((!symbol.is_empty()).then(|| Arc::from(symbol.as_str()))),
+    });
+    Ok(TensorSpec {
+        name: outlet.name().into(),
+        dtype: dtype(*ty).ok_or_else(unsupported)?,
+        shape: Some(dims.collect()),
+        optional: false,
+    })
+}
+
+fn dtype(element: TensorElementType) -> Option<DataType> {
+    Some(match element {
+        TensorElementType::Bool => DataType::Bool,
+        TensorElementType::Uint8 => DataType::Uint8,
+        TensorElementType::Uint16 => DataType::Uint16,
+        TensorElementType::Uint32 => DataType::Uint32,
+        TensorElementType::Uint64 => DataType::Uint64,
+        TensorElementType::Int8 => DataType::Int8,
+        TensorElementType::Int16 => DataType::Int16,
+        TensorElementType::Int32 => DataType::Int32,
+        TensorElementType::Int64 => DataType::Int64,
+        TensorElementType::Float16 => DataType::Fp16,
+        TensorElementType::Bfloat16 => DataType::Bf16,
+        TensorElementType::Float32 => DataType::Fp32,
+        TensorElementType::Float64 => DataType::Fp64,
+        TensorElementType::String => DataType::Bytes,
+        _ => return None,
+    })
+}
+
+/// The runtime's text without the folder that the file is in.
+fn without_path(message: &str, path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    message.replace(&*path.to_string_lossy(), &name)
+}
