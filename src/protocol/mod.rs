@@ -3,6 +3,7 @@
 //! Only this module and `transport` know a wire format. Decoding proves that the bytes make tensors; whether the
 //! tensors fit a model is the engine's question.
 
+pub mod describe;
 mod limits;
 pub mod status;
 

@@ -1,2 +1,12 @@
 //! Sockets: the listeners, what they accept, and how long they wait. Two doors lead inside: `serving::Engine` and
 //! `control::ControlPlane`.
+
+mod guard;
+pub mod http;
+mod inflight;
+mod listener;
+mod shutdown;
+
+pub use self::inflight::{InFlight, InFlightPermit};
+pub use self::listener::{ListenError, Listener, Versions};
+pub use self::shutdown::{ShutdownHandle, ShutdownSignal, shutdown_channel};

@@ -1,0 +1,149 @@
+//! The REST door: the Open Inference Protocol v2 with Triton's extensions, and the metrics listener.
+//!
+//! Inference is matched and answered without a router, middleware or a boxed future; everything else is answered by
+//! plain functions of the two doors, `Engine` and `ControlPlane`.
+
+mod describe;
+mod reply;
+mod route;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use hyper::body::Incoming;
+use serde_json::json;
+
+use self::reply::{Reply, ReplyBody};
+use self::route::{NoRoute, Route, Target};
+use super::inflight::InFlight;
+use super::listener::{Listener, Versions};
+use super::shutdown::ShutdownSignal;
+use crate::control::ControlPlane;
+use crate::error::Code;
+use crate::protocol::Limits;
+use crate::protocol::status::Failure;
+use crate::serving::{Engine, EngineError};
+
+/// The server's name in its metadata.
+pub const SERVER_NAME: &str = "weir";
+/// The protocol extensions that work here. Clients (perf_analyzer) read this list, so it must not promise more.
+pub const EXTENSIONS: [&str; 7] = [
+    "classification",
+    "model_repository",
+    "model_configuration",
+    "schedule_policy",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+];
+
+/// What the routes need.
+#[derive(Debug, Clone)]
+pub struct HttpDoor {
+    /// The data plane.
+    pub engine: Arc<Engine>,
+    /// The control plane.
+    pub control: Arc<ControlPlane>,
+    /// What a client may send.
+    pub limits: Limits,
+    /// Room for requests, shared by all doors.
+    pub in_flight: InFlight,
+    /// The server's version in its metadata.
+    pub version: &'static str,
+}
+
+impl HttpDoor {
+    /// Serves REST on `listener` until `shutdown` ends.
+    pub async fn serve(self, listener: Listener, shutdown: ShutdownSignal) {
+        let limits = self.limits.clone();
+        let door = Arc::new(self);
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let door = Arc::clone(&door);
+            async move { Ok::<_, Infallible>(door.answer(request).await) }
+        });
+        listener.serve(service, Versions::Both, &limits, shutdown).await;
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer<B: Body>(&self, request: Request<B>) -> Response<ReplyBody> {
+        match route::route(request.method(), request.uri().path()) {
+            Ok(route) => self.answer_other(route),
+            Err(error) => no_route(&error),
+        }
+    }
+
+    fn answer_other(&self, route: Route<'_>) -> Reply {
+        let answer = match route {
+            Route::ServerMetadata => Ok(self.server_metadata()),
+            Route::Live => Ok(health("live", self.engine.is_live())),
+            Route::Ready => Ok(health("ready", self.engine.is_ready())),
+            Route::ModelList => Ok(self.model_list()),
+            Route::AllStatistics => self.statistics("", ""),
+            Route::Metadata(target) => self.metadata(&target),
+            Route::ModelReady(target) => self.model_ready(&target),
+            Route::Config(target) => self.config(&target),
+            Route::Statistics(target) => self.statistics(&target.model, &target.version),
+            _ => Ok(reply::failure(&Failure::new(Code::Unimplemented, "not implemented yet"))),
+        };
+        answer.unwrap_or_else(|error| reply::failure(&Failure::from(&error)))
+    }
+
+    fn server_metadata(&self) -> Reply {
+        let value = json!({ "name": SERVER_NAME, "version": self.version, "extensions": EXTENSIONS });
+        reply::json(StatusCode::OK, &value)
+    }
+
+    /// KServe's `GET /v2/models`: the names of what is ready.
+    fn model_list(&self) -> Reply {
+        let mut names: Vec<String> =
+            self.engine.index(true).into_iter().map(|entry| entry.name.to_string()).collect();
+        names.dedup();
+        reply::json(StatusCode::OK, &json!({ "models": names }))
+    }
+
+    fn metadata(&self, target: &Target<'_>) -> Result<Reply, EngineError> {
+        let servable = self.engine.find(&target.model, &target.version)?;
+        let versions: Vec<String> =
+            self.engine.versions(&target.model).iter().map(ToString::to_string).collect();
+        let model = describe::description(&servable);
+        Ok(reply::json(StatusCode::OK, &describe::metadata(&model, &versions)))
+    }
+
+    fn config(&self, target: &Target<'_>) -> Result<Reply, EngineError> {
+        let servable = self.engine.find(&target.model, &target.version)?;
+        Ok(reply::json(StatusCode::OK, &describe::config(&describe::description(&servable))))
+    }
+
+    fn model_ready(&self, target: &Target<'_>) -> Result<Reply, EngineError> {
+        let ready = match self.engine.find(&target.model, &target.version) {
+            Ok(_) => true,
+            Err(EngineError::NotReady { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        Ok(reply::json(status, &json!({ "name": target.model, "ready": ready })))
+    }
+
+    fn statistics(&self, model: &str, version: &str) -> Result<Reply, EngineError> {
+        Ok(reply::json(StatusCode::OK, &describe::statistics(&self.engine.statistics(model, version)?)))
+    }
+}
+
+/// KServe's client reads the body, Triton's the status.
+fn health(what: &'static str, good: bool) -> Reply {
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    reply::json(status, &json!({ what: good }))
+}
+
+fn no_route(error: &NoRoute) -> Reply {
+    match error {
+        NoRoute::Unknown => reply::error_text(StatusCode::NOT_FOUND, "there is nothing at this address"),
+        NoRoute::Method(allow) => reply::method_not_allowed(allow),
+        NoRoute::Encoding => reply::error_text(
+            StatusCode::BAD_REQUEST,
+            "a name in the address is not UTF-8 when percent-decoded",
+        ),
+    }
+}

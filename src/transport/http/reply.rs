@@ -1,0 +1,138 @@
+//! Responses: a body made of shared slices, and the few shapes of answer that the REST door gives.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use serde_json::Value;
+
+use crate::protocol::status::{Failure, http_status};
+
+/// The answer of every route.
+pub(super) type Reply = Response<ReplyBody>;
+
+/// A body whose length is known: slices that are sent one after the other and never copied here.
+#[derive(Debug, Default)]
+pub(crate) struct ReplyBody {
+    first: Bytes,
+    rest: VecDeque<Bytes>,
+    remaining: u64,
+}
+
+impl ReplyBody {
+    /// A body of `first` and then `rest`.
+    pub(super) fn chain(first: Bytes, rest: Vec<Bytes>) -> ReplyBody {
+        let remaining = std::iter::once(&first).chain(&rest).map(|part| part.len() as u64).sum();
+        ReplyBody { first, rest: rest.into(), remaining }
+    }
+
+    /// The parts that are not sent yet.
+    pub(super) fn into_parts(self) -> impl Iterator<Item = Bytes> {
+        std::iter::once(self.first).chain(self.rest)
+    }
+}
+
+impl From<Bytes> for ReplyBody {
+    fn from(bytes: Bytes) -> ReplyBody {
+        let remaining = bytes.len() as u64;
+        ReplyBody { first: bytes, rest: VecDeque::new(), remaining }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        while self.remaining > 0 {
+            let next = self.rest.pop_front().unwrap_or_default();
+            let part = std::mem::replace(&mut self.first, next);
+            if !part.is_empty() {
+                self.remaining -= part.len() as u64;
+                return Poll::Ready(Some(Ok(Frame::data(part))));
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+}
+
+/// An answer of JSON text.
+pub(super) fn json_text(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(ReplyBody::from(text.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
+
+/// An answer of a JSON value. Not for tensors.
+pub(super) fn json(status: StatusCode, value: &Value) -> Reply {
+    json_text(status, value.to_string())
+}
+
+/// An answer without a body.
+pub(super) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(ReplyBody::default());
+    *reply.status_mut() = status;
+    reply
+}
+
+/// `{"error": "..."}` with the status of the failure.
+pub(super) fn failure(failure: &Failure) -> Reply {
+    let mut reply = error_text(http_status(failure.code), &failure.message);
+    if let Some(seconds) = failure.retry_after_seconds() {
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    reply
+}
+
+/// `{"error": "..."}` with a status that has no code of its own.
+pub(super) fn error_text(status: StatusCode, message: &str) -> Reply {
+    json(status, &serde_json::json!({ "error": message }))
+}
+
+/// 405, with the method that the route takes.
+pub(super) fn method_not_allowed(allow: &'static str) -> Reply {
+    let message = format!("this address takes {allow} only");
+    let mut reply = error_text(StatusCode::METHOD_NOT_ALLOWED, &message);
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn check(first: &'static str, rest: &[&'static str], expected: &str) {
+        let rest = rest.iter().map(|part| Bytes::from_static(part.as_bytes())).collect();
+        let body = ReplyBody::chain(Bytes::from_static(first.as_bytes()), rest);
+        assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(body.collect()).unwrap().to_bytes(), expected);
+    }
+
+    #[test]
+    fn parts_come_in_order() {
+        check("", &[], "");
+        check("a", &[], "a");
+        check("", &["b"], "b");
+        check("a", &["", "b", "cd", ""], "abcd");
+    }
+}

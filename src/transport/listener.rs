@@ -1,0 +1,257 @@
+//! Binds an address and serves connections on it, for HTTP and gRPC alike: how many, how patient, how they end.
+//!
+//! What is said on a connection is the service's business.
+//!
+//! ```text
+//! accept (permit) -> connection task --------------------------> closed by the client, a time-out or an error
+//!                         \-- draining: finish what is in flight, say goodbye --> closed
+//!                                                              \-- over: cut
+//! ```
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use super::guard::{Guarded, Patience};
+use super::shutdown::ShutdownSignal;
+use crate::protocol::Limits;
+
+/// Time between two requests of an HTTP/1 connection, as long as common proxies keep theirs.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// HTTP/2 pings after this much silence, and waits as long for the answer.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// Bytes of one HTTP/2 stream's body that may be on their way. A batch of images should not wait for a round trip.
+const STREAM_WINDOW: u32 = 4 << 20;
+/// The same for all streams of a connection.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// HTTP/2 frames up to this size, so that a tensor comes in few pieces.
+const FRAME_SIZE: u32 = 1 << 20;
+/// HTTP/2 resets by the client that wait to be accepted (CVE-2023-44487).
+const PENDING_RESETS_MAX: usize = 20;
+/// HTTP/2 resets that a client provoked (RUSTSEC-2024-0003).
+const LOCAL_RESETS_MAX: usize = 1024;
+/// hyper takes no smaller read buffer.
+const READ_BUFFER_MIN: usize = 8192;
+/// Waits between attempts to accept when the process has no descriptor left.
+const ACCEPT_BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// Why an address could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// Another process listens there.
+    #[error("{address} is in use by another process")]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The process may not listen there (ports below 1024, say).
+    #[error("not allowed to listen on {address}")]
+    Denied {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot listen on {address}: {source}")]
+    Other {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// Which versions of HTTP a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    /// HTTP/1.1, and HTTP/2 by prior knowledge.
+    Both,
+    /// HTTP/2 by prior knowledge only (gRPC).
+    Http2,
+}
+
+/// A bound address.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds `address`; port 0 picks a free one.
+    ///
+    /// # Errors
+    /// [`ListenError`], which names the address.
+    pub async fn bind(address: SocketAddr) -> Result<Listener, ListenError> {
+        let refused = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => ListenError::InUse { address },
+            io::ErrorKind::PermissionDenied => ListenError::Denied { address },
+            _ => ListenError::Other { address, source },
+        };
+        let socket = TcpListener::bind(address).await.map_err(refused)?;
+        let bound = socket.local_addr().map_err(|source| ListenError::Other { address, source })?;
+        Ok(Listener { socket, address: bound })
+    }
+
+    /// The address with the real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves connections until `shutdown` drains, and then until the last one has ended or is cut.
+    pub async fn serve<S, B>(
+        self,
+        service: S,
+        versions: Versions,
+        limits: &Limits,
+        mut shutdown: ShutdownSignal,
+    ) where
+        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let builder = Arc::new(connection_builder(versions, limits));
+        let patience =
+            Patience { header: limits.header_timeout, idle: IDLE_TIMEOUT, stall: limits.stall_timeout };
+        let permits = Arc::new(Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
+        let mut connections = JoinSet::new();
+        let mut drain = shutdown.clone();
+        loop {
+            tokio::select! {
+                () = drain.draining() => break,
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                (socket, permit) = self.accept(&permits) => {
+                    let connection =
+                        serve_connection(socket, service.clone(), Arc::clone(&builder), patience, shutdown.clone());
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(permit);
+                    });
+                }
+            }
+        }
+        drop(self.socket);
+        while !connections.is_empty() {
+            tokio::select! {
+                _ = connections.join_next() => {}
+                () = shutdown.over() => {
+                    tracing::warn!(connections = connections.len(), "cut connections at the end of the grace period");
+                    connections.shutdown().await;
+                }
+            }
+        }
+    }
+
+    /// Waits for room and then for a client. Never fails: what a client or the system does must not end the loop.
+    async fn accept(&self, permits: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+        // The semaphore is never closed, so there is a permit.
+        let permit = Arc::clone(permits).acquire_owned().await.ok();
+        let mut backoff = ACCEPT_BACKOFF.0;
+        loop {
+            match self.socket.accept().await {
+                Ok((socket, _)) => return (socket, permit),
+                Err(error) if is_of_one_client(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, address = %self.address, "cannot accept connections; waiting");
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(ACCEPT_BACKOFF.1);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the error belongs to the connection that was not accepted, so that the next may come at once.
+fn is_of_one_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+fn connection_builder(versions: Versions, limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // `guard` watches the head; hyper's own timer would also close idle connections by the same clock.
+        .header_read_timeout(None)
+        .max_buf_size(limits.header_bytes_max.max(READ_BUFFER_MIN).max(64 << 10))
+        .max_headers(100);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+        .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME_SIZE)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_INTERVAL);
+    match versions {
+        Versions::Both => builder,
+        Versions::Http2 => builder.http2_only(),
+    }
+}
+
+async fn serve_connection<S, B>(
+    socket: TcpStream,
+    service: S,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    patience: Patience,
+    mut shutdown: ShutdownSignal,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    let (io, progress) = Guarded::new(socket, patience);
+    let service = service_fn(move |request| {
+        let progress = Arc::clone(&progress);
+        progress.busy();
+        let answer = service.call(request);
+        async move {
+            let answer = answer.await;
+            progress.reply();
+            answer
+        }
+    });
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = shutdown.draining() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // Clients come and go; their manners are not the operator's problem.
+        tracing::debug!(error = &*error, "connection ended");
+    }
+}
