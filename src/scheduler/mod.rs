@@ -1,20 +1,54 @@
 //! Lanes, admission and workers of one model version: from a validated request to its rows of a batch, and back.
 //!
-//! [`Scheduler::submit`] takes a permit, queues a [`Job`] in the lane of its row shape and waits. A free worker, which
-//! owns an instance of the model, takes what is queued and fits, gathers the rows into its staging buffers, runs the
-//! batch, checks the real output rows and hands every job its rows as slices of shared memory. Nothing waits on a
-//! timer unless the model's queue delay asks for it. The policy is a pure function of values (`policy`), so it is
-//! tested with seeds and a fake clock.
+//! [`Scheduler::submit`] queues a [`Job`] in the lane of its row shape and waits. A free worker takes what is queued
+//! and fits, gathers the rows into its staging buffers, runs the batch, checks the real output rows and hands every
+//! job its rows as slices of shared memory. Nothing waits on a timer unless the model's queue delay asks for it.
 //!
-//! It never looks at a wire format, a model's name or a repository.
+//! ```text
+//!  submit ─► admit ─► queue (lanes) ─► worker, or the caller itself when the model is cheap:
+//!              │ refuse                  take batch + executor ─► gather ─► run ─► scatter ─► answer all
+//!              ▼                                                             │ failed: halves again
+//!  dropped: taken back, or the run is interrupted when nobody else waits ────┘
+//! ```
+//!
+//! The policy is a pure function of values (`policy`, `queue`), so it is tested with seeds and a fake clock.
+//! This module never looks at a wire format, a model's name or a repository.
+
+mod error;
+mod executor;
+mod gather;
+mod lane;
+mod latency;
+mod metrics;
+mod pending;
+mod policy;
+mod queue;
+mod shared;
+mod state;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod ticket;
+mod worker;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use smallvec::SmallVec;
+use tokio::sync::Notify;
 
-use crate::backend::{BackendError, Model, Output};
-use crate::error::{Code, Coded};
+pub use self::error::SchedulerError;
+pub use self::metrics::{SchedulerFamilies, SchedulerMetrics};
+pub use self::statistics::BatchSizeStatistics;
+
+use self::executor::Executor;
+use self::pending::Pending;
+use self::policy::Limits;
+use self::shared::{Admission, Shared};
+use self::state::{Kick, State};
+use crate::backend::{Model, Output};
 use crate::infer::Timing;
 use crate::model::config::QueueConfig;
 use crate::tensor::Tensor;
@@ -30,6 +64,16 @@ pub struct Plan {
     pub queue: QueueConfig,
     /// How many workers run at the same time.
     pub workers: usize,
+    /// Set for a model whose largest batch runs so fast, and never much longer, that the asking task may run it
+    /// itself instead of waking a worker thread: fixed row shapes, no control flow, measured at load. The value is
+    /// the measured time.
+    pub inline_run_max: Option<Duration>,
+}
+
+impl Plan {
+    fn is_inline(&self) -> bool {
+        self.inline_run_max.is_some() && self.queue.delay.is_zero()
+    }
 }
 
 /// One request for the scheduler. Validated: dtypes, ranks and fixed dimensions fit the signature.
@@ -54,90 +98,123 @@ pub struct Reply {
     pub timing: Timing,
 }
 
-/// Why a job was not done.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum SchedulerError {
-    /// The queue is full.
-    #[error("the queue is full ({size} requests are waiting)")]
-    QueueFull {
-        /// The queue's bound.
-        size: usize,
-        /// When a slot is likely to be free.
-        retry_after: Duration,
-    },
-    /// The deadline has passed, or would pass before the answer.
-    #[error("the deadline cannot be met")]
-    DeadlineRefused {
-        /// When it could be met, by the latency model.
-        retry_after: Duration,
-    },
-    /// The deadline passed while the job waited or ran.
-    #[error("the deadline passed")]
-    DeadlineExceeded,
-    /// The version is being unloaded or its workers are gone.
-    #[error("the model is not available")]
-    Unavailable,
-    /// The model failed.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// The model returned outputs whose rows cannot be divided among the requests of the batch.
-    #[error("output '{output}' has {actual} rows for {expected} rows of input")]
-    OutputRows {
-        /// Which output.
-        output: String,
-        /// Rows that went in.
-        expected: usize,
-        /// Rows that came out.
-        actual: usize,
-    },
-    /// A worker panicked: a defect of this program.
-    #[error("internal error")]
-    Panicked,
+/// How busy a scheduler is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SchedulerLoad {
+    /// Requests waiting for a worker.
+    pub queued: usize,
+    /// Batches in run, stuck ones included.
+    pub running: usize,
+    /// Requests between admission and answer.
+    pub inflight: u64,
+    /// Executors that run nothing.
+    pub free: usize,
+    /// Runs that nobody waits for and that do not stop.
+    pub stuck: usize,
 }
 
-impl Coded for SchedulerError {
-    fn code(&self) -> Code {
-        match self {
-            SchedulerError::QueueFull { .. } => Code::ResourceExhausted,
-            SchedulerError::DeadlineRefused { .. } | SchedulerError::DeadlineExceeded => {
-                Code::DeadlineExceeded
-            }
-            SchedulerError::Unavailable => Code::Unavailable,
-            SchedulerError::Backend(error) => error.code(),
-            SchedulerError::OutputRows { .. } | SchedulerError::Panicked => Code::Internal,
-        }
-    }
-
-    fn public_message(&self) -> String {
-        match self {
-            SchedulerError::Backend(error) => error.public_message(),
-            other => other.to_string(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            SchedulerError::QueueFull { retry_after, .. }
-            | SchedulerError::DeadlineRefused { retry_after } => Some(*retry_after),
-            _ => None,
-        }
-    }
-}
-
-/// Handle to the lanes and workers of one version. When the last handle goes, the workers finish what is queued, drop
-/// their instances on their own threads and end.
+/// Handle to the lanes and workers of one version. When it goes, the workers finish what is queued, drop their
+/// instances on their own threads and end.
 #[derive(Debug)]
-pub struct Scheduler {}
+pub struct Scheduler {
+    shared: Arc<Shared>,
+}
 
 impl Scheduler {
-    /// Starts the workers.
-    pub fn start(_model: Arc<dyn Model>, _plan: Plan) -> Result<Scheduler, SchedulerError> {
-        Ok(Scheduler {})
+    /// Makes the instances. Worker threads start with the first work.
+    ///
+    /// # Errors
+    /// [`SchedulerError::Backend`] when the model gives no instance.
+    pub fn start(
+        model: Arc<dyn Model>,
+        plan: Plan,
+        metrics: SchedulerMetrics,
+    ) -> Result<Scheduler, SchedulerError> {
+        let batched = plan.max_batch_size > 0;
+        let workers = plan.workers.clamp(1, model.concurrency_max().unwrap_or(usize::MAX).max(1));
+        let limits = Limits { rows_max: plan.max_batch_size.max(1), delay: plan.queue.delay, batched };
+        let displaces = plan.queue.priority_levels > 0;
+        let mut state = State::new(limits, plan.queue.size.max(1), displaces, workers);
+        for _ in 0..workers {
+            state.idle.push(Box::new(Executor::new(Arc::clone(&model), batched)?));
+        }
+        let shared = Arc::new(Shared {
+            has_one_lane: !batched || lane::has_one_lane(model.signature()),
+            plan,
+            model,
+            metrics,
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            idle: Notify::new(),
+            inflight: AtomicU64::new(0),
+        });
+        Ok(Scheduler { shared })
     }
 
     /// Queues `job` and waits for its answer. Dropping the future frees the job's slot at once.
-    pub async fn submit(&self, _job: Job) -> Result<Reply, SchedulerError> {
-        Err(SchedulerError::Unavailable)
+    pub async fn submit(&self, job: Job) -> Result<Reply, SchedulerError> {
+        self.submit_one(job, Admission::Slot).await
+    }
+
+    async fn submit_one(&self, job: Job, admission: Admission) -> Result<Reply, SchedulerError> {
+        let deadline = job.deadline;
+        let (ticket, place) = self.shared.enqueue(job, admission)?;
+        let mut pending = Pending::new(&self.shared, ticket, place);
+        match deadline {
+            None => pending.await,
+            Some(deadline) => match tokio::time::timeout_at(deadline.into(), &mut pending).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(pending.expire()),
+            },
+        }
+    }
+
+    /// How busy it is now.
+    pub fn load(&self) -> SchedulerLoad {
+        let state = self.shared.state.lock();
+        SchedulerLoad {
+            queued: state.queues.slots(),
+            running: state.running.len(),
+            inflight: self.shared.inflight.load(Ordering::Relaxed),
+            free: state.idle.len(),
+            stuck: state.stuck,
+        }
+    }
+
+    /// Counts and stage times per batch size, ascending.
+    pub fn batch_statistics(&self) -> Vec<BatchSizeStatistics> {
+        self.shared.state.lock().statistics.snapshot()
+    }
+
+    /// Waits until nothing is queued and nothing runs (runs that do not stop excepted). New work may come meanwhile:
+    /// whoever drains stops routing to this version first.
+    pub async fn wait_idle(&self) {
+        loop {
+            let idle = self.shared.idle.notified();
+            tokio::pin!(idle);
+            idle.as_mut().enable();
+            if self.shared.state.lock().is_idle() {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.is_closed = true;
+        // Instances may take long to drop: never on the thread of whoever drops the handle.
+        let kick = if state.threads == 0 {
+            state.threads += 1;
+            state.notified += 1;
+            Kick::Spawn
+        } else {
+            Kick::None
+        };
+        drop(state);
+        self.shared.wake.notify_all();
+        self.shared.perform(kick);
     }
 }

@@ -10,7 +10,7 @@ use super::validate::Contract;
 use crate::backend::{Artifact, Backend, BackendError, OpenOptions};
 use crate::error::Coded;
 use crate::model::{ModelConfig, ModelId};
-use crate::scheduler::{Plan, Scheduler, SchedulerError};
+use crate::scheduler::{Plan, Scheduler, SchedulerError, SchedulerMetrics};
 
 /// Why a version is not served.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -68,8 +68,9 @@ impl Loader {
             max_batch_size,
             queue: config.queue.clone(),
             workers,
+            inline_run_max: None,
         };
-        let scheduler = Scheduler::start(model, plan)?;
+        let scheduler = Scheduler::start(model, plan, SchedulerMetrics::detached())?;
         Ok(Arc::new(Servable {
             id: id.clone(),
             name: id.name.shared(),

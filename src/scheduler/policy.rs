@@ -1,0 +1,176 @@
+//! What runs next: pure functions of ages, deadlines, rows and latency estimates. No clock, no lock, no thread.
+//!
+//! A batch is a run of whole jobs from the front of one lane. A job that does not fit ends it, so that nothing
+//! overtakes; a job that would make the batch too slow for a deadline already in it ends it too.
+
+use std::time::{Duration, Instant};
+
+/// A job that has waited this long ranks like one whose deadline is now, so that jobs without a deadline are not
+/// starved by those with one.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the policy knows of a waiting job.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    /// Rows it brings; 1 when requests run one by one.
+    pub(super) rows: usize,
+    /// Smaller is more important.
+    pub(super) priority: u32,
+    /// When nobody wants the answer any more.
+    pub(super) deadline: Option<Instant>,
+    /// When it was queued.
+    pub(super) queued_at: Instant,
+}
+
+/// What bounds a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// The most rows, at least 1.
+    pub(super) rows_max: usize,
+    /// How long a batch may wait to grow.
+    pub(super) delay: Duration,
+    /// Whether jobs may share a batch at all.
+    pub(super) batched: bool,
+}
+
+/// What to do with a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Run the first `jobs` jobs, `rows` rows together.
+    Run { jobs: usize, rows: usize },
+    /// Nothing before this moment, unless more jobs come.
+    WaitUntil(Instant),
+}
+
+/// How urgent a lane is; the smallest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    priority: u32,
+    due: Instant,
+}
+
+/// The rank of a lane that starts with `waiting`, looking no further than one batch reaches.
+pub(super) fn rank<'a>(waiting: impl Iterator<Item = &'a Waiting>, limits: &Limits) -> Option<Rank> {
+    let mut rank: Option<Rank> = None;
+    let mut rows = 0;
+    for (index, job) in waiting.enumerate() {
+        rows += job.rows;
+        if index > 0 && (rows > limits.rows_max || !limits.batched) {
+            break;
+        }
+        let patience = job.queued_at + PATIENCE;
+        let due = job.deadline.map_or(patience, |deadline| deadline.min(patience));
+        let own = Rank { priority: job.priority, due };
+        rank = Some(rank.map_or(own, |rank| rank.min(own)));
+    }
+    rank
+}
+
+/// How much of a lane to run at `now`. `waiting` starts at the lane's front and is not empty; `estimate` is how long a
+/// batch of so many rows is likely to take.
+pub(super) fn fill<'a>(
+    waiting: impl Iterator<Item = &'a Waiting>,
+    limits: &Limits,
+    now: Instant,
+    estimate: impl Fn(usize) -> Option<Duration>,
+) -> Decision {
+    let mut jobs = 0;
+    let mut rows = 0;
+    let mut deadline: Option<Instant> = None;
+    let mut oldest: Option<Instant> = None;
+    let mut is_full = false;
+    for job in waiting {
+        let grown = rows + job.rows;
+        if jobs > 0
+            && (grown > limits.rows_max
+                || !limits.batched
+                || would_miss(deadline, rows, grown, now, &estimate))
+        {
+            is_full = true;
+            break;
+        }
+        jobs += 1;
+        rows = grown;
+        oldest = Some(oldest.map_or(job.queued_at, |oldest| oldest.min(job.queued_at)));
+        deadline = match (deadline, job.deadline) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+    if !is_full
+        && limits.batched
+        && rows < limits.rows_max
+        && let Some(until) = may_wait_until(limits, oldest, deadline, estimate(rows))
+        && until > now
+    {
+        return Decision::WaitUntil(until);
+    }
+    Decision::Run { jobs, rows }
+}
+
+/// Whether growing a batch from `rows` to `grown` rows makes it miss a deadline that it would have met.
+fn would_miss(
+    deadline: Option<Instant>,
+    rows: usize,
+    grown: usize,
+    now: Instant,
+    estimate: &impl Fn(usize) -> Option<Duration>,
+) -> bool {
+    let Some(deadline) = deadline else { return false };
+    let (Some(small), Some(large)) = (estimate(rows), estimate(grown)) else { return false };
+    now + small <= deadline && now + large > deadline
+}
+
+/// Until when a batch that is not full may wait for more jobs.
+fn may_wait_until(
+    limits: &Limits,
+    oldest: Option<Instant>,
+    deadline: Option<Instant>,
+    run: Option<Duration>,
+) -> Option<Instant> {
+    if limits.delay.is_zero() {
+        return None;
+    }
+    let until = oldest? + limits.delay;
+    match deadline {
+        None => Some(until),
+        // The run must fit between the wait and the deadline, with as much again to spare.
+        Some(deadline) => Some(until.min(deadline.checked_sub(run.unwrap_or(limits.delay) * 2)?)),
+    }
+}
+
+/// What stands before a new job.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backlog {
+    /// Rows waiting that would go first.
+    pub(super) rows_ahead: usize,
+    /// Rows of the job itself.
+    pub(super) rows: usize,
+    /// The most rows of a batch, at least 1.
+    pub(super) rows_max: usize,
+    /// Workers that can run batches, at least 1.
+    pub(super) workers: usize,
+    /// When the first worker is likely to be free; zero when one is.
+    pub(super) free_in: Duration,
+    /// How long a full batch is likely to take.
+    pub(super) run_full: Duration,
+    /// How long the job's own batch is likely to take.
+    pub(super) run_own: Duration,
+}
+
+/// How long until a new job is likely to be answered: rather too short than too long, because it is used to refuse.
+pub(super) fn predict(backlog: &Backlog) -> Duration {
+    let full_batches_ahead = backlog.rows_ahead / backlog.rows_max;
+    let rounds_ahead = full_batches_ahead / backlog.workers;
+    let own_batches = backlog.rows.div_ceil(backlog.rows_max).max(1);
+    let own_rounds = own_batches.div_ceil(backlog.workers);
+    let own = match own_batches {
+        1 => backlog.run_own,
+        _ => times(backlog.run_full, own_rounds),
+    };
+    backlog.free_in.saturating_add(times(backlog.run_full, rounds_ahead)).saturating_add(own)
+}
+
+fn times(duration: Duration, factor: usize) -> Duration {
+    duration.saturating_mul(u32::try_from(factor).unwrap_or(u32::MAX))
+}

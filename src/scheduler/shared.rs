@@ -1,0 +1,212 @@
+//! Between the callers and the workers of one version: queueing, taking back, waking, finishing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use super::executor::Report;
+use super::lane::LaneKey;
+use super::metrics::SchedulerMetrics;
+use super::policy::Waiting;
+use super::queue::{Place, Pushed};
+use super::state::{Assignment, Kick, State};
+use super::ticket::{Promise, Ticket};
+use super::{Job, Plan, SchedulerError, worker};
+use crate::backend::Model;
+
+/// What every handle and every worker of a version holds.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) plan: Plan,
+    pub(super) model: Arc<dyn Model>,
+    pub(super) has_one_lane: bool,
+    pub(super) metrics: SchedulerMetrics,
+    pub(super) state: Mutex<State>,
+    /// Workers sleep here.
+    pub(super) wake: Condvar,
+    /// Told when nothing is queued and nothing runs.
+    pub(super) idle: Notify,
+    /// Callers between admission and reply.
+    pub(super) inflight: AtomicU64,
+}
+
+/// How a job asks to be queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// In a slot of its own.
+    Slot,
+    /// As a part of a job that has a slot.
+    Part,
+}
+
+impl Shared {
+    /// Whether jobs may share a batch.
+    pub(super) fn is_batched(&self) -> bool {
+        self.plan.max_batch_size > 0
+    }
+
+    /// Queues `job` and sees to it that a worker looks, or says why not.
+    pub(super) fn enqueue(
+        self: &Arc<Self>,
+        job: Job,
+        admission: Admission,
+    ) -> Result<(Arc<Ticket>, Place), SchedulerError> {
+        let now = Instant::now();
+        let key = if self.has_one_lane { LaneKey::only() } else { LaneKey::of(&job.inputs) };
+        let (rows, deadline) = (job.rows, job.deadline);
+        let priority = self.priority(job.priority);
+        let ticket = Ticket::new(job, now, admission == Admission::Part);
+        let promise = Promise::new(Arc::clone(&ticket));
+
+        let mut state = self.state.lock();
+        if let Err(error) = self.admit(&state, &key, rows, deadline, priority, now) {
+            drop(state);
+            promise.release();
+            return Err(error);
+        }
+        let waiting = Waiting { rows, priority, deadline, queued_at: now };
+        let place = match admission {
+            Admission::Part => state.queues.push_part(key, waiting, promise),
+            Admission::Slot => match state.queues.push(key, waiting, promise) {
+                Pushed::Queued(place) => place,
+                Pushed::Displaced(place, displaced) => {
+                    let error = self.queue_full(&state, now);
+                    self.metrics.rejected_displaced.inc();
+                    self.metrics.queue_length.dec();
+                    MutexGuard::unlocked(&mut state, || answer(displaced, &error));
+                    place
+                }
+                Pushed::Full(promise) => {
+                    let error = self.queue_full(&state, now);
+                    drop(state);
+                    promise.release();
+                    self.metrics.rejected_full.inc();
+                    return Err(error);
+                }
+            },
+        };
+        let kick = state.kick();
+        drop(state);
+        self.metrics.queue_length.inc();
+        self.perform(kick);
+        Ok((ticket, place))
+    }
+
+    fn admit(
+        &self,
+        state: &State,
+        key: &LaneKey,
+        rows: usize,
+        deadline: Option<Instant>,
+        priority: u32,
+        now: Instant,
+    ) -> Result<(), SchedulerError> {
+        if state.is_closed || state.is_stuck() {
+            self.metrics.rejected_unavailable.inc();
+            return Err(SchedulerError::Unavailable);
+        }
+        let Some(deadline) = deadline else { return Ok(()) };
+        let predicted = state.predict(key.hash(), rows, priority, now).unwrap_or_default();
+        if now + predicted > deadline || deadline <= now {
+            self.metrics.rejected_deadline.inc();
+            return Err(SchedulerError::DeadlineRefused { retry_after: predicted });
+        }
+        Ok(())
+    }
+
+    fn queue_full(&self, state: &State, now: Instant) -> SchedulerError {
+        SchedulerError::QueueFull { size: self.plan.queue.size, retry_after: state.retry_after(now) }
+    }
+
+    /// The priority that a request's number means: 1 is the most important, 0 the model's default.
+    fn priority(&self, stated: u32) -> u32 {
+        let queue = &self.plan.queue;
+        match (queue.priority_levels, stated, queue.default_priority) {
+            (0, _, _) => 0,
+            (levels, 0, 0) => levels,
+            (levels, 0, default) => default.min(levels),
+            (levels, stated, _) => stated.min(levels),
+        }
+    }
+
+    /// Wakes or spawns a worker.
+    pub(super) fn perform(self: &Arc<Self>, kick: Kick) {
+        match kick {
+            Kick::None => {}
+            Kick::Notify => {
+                self.wake.notify_one();
+            }
+            Kick::Spawn => worker::spawn(self),
+        }
+    }
+
+    /// Takes a job back that nobody waits for any more. When its batch runs for nobody else, the run is stopped.
+    pub(super) fn take_back(self: &Arc<Self>, ticket: &Ticket, place: Place) {
+        ticket.abandon();
+        let mut state = self.state.lock();
+        if let Some(promise) = state.queues.remove(place) {
+            let is_idle = state.is_idle();
+            drop(state);
+            promise.release();
+            self.metrics.queue_length.dec();
+            if is_idle {
+                self.idle.notify_waiters();
+            }
+            return;
+        }
+        let batch = ticket.batch();
+        let Some(running) = state.running.iter_mut().find(|running| running.batch == batch) else { return };
+        running.live = running.live.saturating_sub(1);
+        if running.live > 0 {
+            return;
+        }
+        running.abandoned_at = Some(Instant::now());
+        let interrupt = running.interrupt();
+        drop(state);
+        interrupt();
+    }
+
+    /// Counts a finished batch and puts its executor back. The lock is held by the caller, who goes on to the next.
+    pub(super) fn finish(&self, state: &mut State, done: Assignment, report: &Report) {
+        let replaced = state.finish(done, report, Instant::now());
+        if state.is_idle() {
+            self.idle.notify_waiters();
+        }
+        if let Some(executor) = replaced {
+            self.metrics.workers_stuck.dec();
+            drop(executor);
+        }
+    }
+
+    /// Counts what a batch did; without the lock.
+    pub(super) fn observe(&self, report: &Report) {
+        if report.runs > 0 {
+            self.metrics.batches.inc();
+            self.metrics.rows.inc_by(report.rows as u64);
+            // Rows of a batch are far below 2^53.
+            self.metrics.batch_rows.observe(report.rows as f64);
+        }
+    }
+
+    /// A caller comes in.
+    pub(super) fn enter(&self) {
+        self.inflight.fetch_add(1, Ordering::Relaxed);
+        self.metrics.inflight.inc();
+    }
+
+    /// A caller goes.
+    pub(super) fn leave(&self) {
+        self.inflight.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.inflight.dec();
+    }
+}
+
+/// Answers a job with an error.
+pub(super) fn answer(promise: Promise, error: &SchedulerError) {
+    if let Some(waker) = promise.keep(Err(error.clone())) {
+        waker.wake();
+    }
+}
