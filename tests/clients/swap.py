@@ -6,7 +6,8 @@
 
 Eight processes, four over gRPC and four over REST, send requests as fast as they are answered, without a version. The answer
 must be that of exactly one version of the golden ones, and name that version. It stops after --seconds, or when stdin
-closes (with --until-stdin-closes), and prints one line of JSON: requests, failures, mismatches, by_version, seconds.
+closes (with --until-stdin-closes). It prints `ready` when all clients are about to send, which is when the time begins, and at
+the end one line of JSON: requests, failures, mismatches, by_version, seconds, and examples of what went wrong.
 Exit status 0 if there were requests and none failed or mismatched, and, with --swaps, every version answered.
 """
 
@@ -42,7 +43,7 @@ def matches(golden, rows, answer):
     )
 
 
-def worker(kind, url, models, seed, stop, totals):
+def worker(kind, url, models, seed, ready, stop, totals):
     if kind == "grpc":
         import tritonclient.grpc as module
     else:
@@ -54,6 +55,7 @@ def worker(kind, url, models, seed, stop, totals):
     requests = failures = mismatches = 0
     by_version, examples = {}, []
     client = module.InferenceServerClient(url)
+    ready.release()
     while not stop.is_set():
         rows = [choose.randrange(len(images)) for _ in range(choose.choice((1, 1, 1, 2, 5)))]
         image = module.InferInput("image", (len(rows), 1, 8, 8), "FP32")
@@ -88,10 +90,10 @@ def swap(kind, url, count, seconds, done):
 
     client = module.InferenceServerClient(url)
     for number in range(count):
-        config = {"version_policy": {"specific": {"versions": [1 + number % 2]}}}
-        client.load_model("digits", config=json.dumps(config))
         if done.wait(seconds / (count + 1)):
             break
+        config = {"version_policy": {"specific": {"versions": [1 + number % 2]}}}
+        client.load_model("digits", config=json.dumps(config))
     client.load_model("digits")
     client.close()
 
@@ -110,23 +112,26 @@ def main():
     versions(options.models)
 
     context = multiprocessing.get_context("spawn")
-    stop, totals = context.Event(), context.Queue()
+    ready, stop, totals = context.Semaphore(0), context.Event(), context.Queue()
     workers = []
     for number in range(options.clients):
         kind = "grpc" if number % 2 == 0 else "http"
         url = options.grpc if kind == "grpc" else options.http
-        workers.append(context.Process(target=worker, args=(kind, url, options.models, number, stop, totals), daemon=True))
+        workers.append(context.Process(target=worker, args=(kind, url, options.models, number, ready, stop, totals), daemon=True))
     for process in workers:
         process.start()
+    for _ in workers:
+        if not ready.acquire(timeout=60):
+            print("a client did not start", file=sys.stderr)
+            return 1
+    print("ready", flush=True)
     started, done, swap_error = time.monotonic(), threading.Event(), []
     if options.until_stdin_closes:
         threading.Thread(target=lambda: (sys.stdin.buffer.read(), done.set()), daemon=True).start()
     if options.swaps:
         url = options.grpc if options.swap_over == "grpc" else options.http
         try:
-            # The swaps themselves take their time; wait for what is left of it.
-            time.sleep(min(1.5, options.seconds / 4))  # the workers are still importing
-            swap(options.swap_over, url, options.swaps, options.seconds - (time.monotonic() - started), done)
+            swap(options.swap_over, url, options.swaps, options.seconds, done)
         except Exception as error:
             swap_error.append(f"swap: {type(error).__name__}: {error}")
     done.wait(max(0.0, options.seconds - (time.monotonic() - started)))
