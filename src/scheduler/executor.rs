@@ -31,7 +31,8 @@ pub(super) struct Executor {
     /// The batch; filled by the scheduler, empty between batches.
     pub(super) batch: Vec<Promise>,
     outcomes: Vec<Option<Outcome>>,
-    wakers: Vec<Waker>,
+    /// Tasks of the answered jobs, for the scheduler to wake.
+    pub(super) wakers: Vec<Waker>,
 }
 
 /// What a batch came to.
@@ -83,7 +84,7 @@ impl Executor {
         Ok(())
     }
 
-    /// Runs the batch and answers its jobs, all at once when the last of them is known.
+    /// Runs the batch and answers its jobs, all at once when the last of them is known. Their tasks are not woken yet.
     pub(super) fn run(&mut self, taken_at: Instant) -> Report {
         let mut report = Report { jobs: self.batch.len(), ..Report::default() };
         self.outcomes.clear();
@@ -205,9 +206,6 @@ impl Executor {
         for (promise, outcome) in self.batch.drain(..).zip(self.outcomes.drain(..)) {
             let outcome = outcome.unwrap_or(Err(SchedulerError::Panicked));
             self.wakers.extend(promise.keep(outcome));
-        }
-        for waker in self.wakers.drain(..) {
-            waker.wake();
         }
     }
 }

@@ -17,6 +17,7 @@
 mod error;
 mod executor;
 mod gather;
+mod inline;
 mod lane;
 mod latency;
 mod metrics;
@@ -46,7 +47,7 @@ pub use self::statistics::BatchSizeStatistics;
 use self::executor::Executor;
 use self::pending::Pending;
 use self::policy::Limits;
-use self::shared::{Admission, Shared};
+use self::shared::{Admission, Callers, Shared};
 use self::state::{Kick, State};
 use crate::backend::{Model, Output};
 use crate::infer::Timing;
@@ -145,6 +146,7 @@ impl Scheduler {
             metrics,
             state: Mutex::new(state),
             wake: Condvar::new(),
+            callers: Callers::default(),
             idle: Notify::new(),
             inflight: AtomicU64::new(0),
         });
@@ -161,12 +163,21 @@ impl Scheduler {
         let (ticket, place) = self.shared.enqueue(job, admission)?;
         let mut pending = Pending::new(&self.shared, ticket, place);
         match deadline {
-            None => pending.await,
-            Some(deadline) => match tokio::time::timeout_at(deadline.into(), &mut pending).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(pending.expire()),
-            },
+            None => self.answer(&mut pending).await,
+            Some(deadline) => {
+                match tokio::time::timeout_at(deadline.into(), self.answer(&mut pending)).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => Err(pending.expire()),
+                }
+            }
         }
+    }
+
+    async fn answer(&self, pending: &mut Pending<'_>) -> Result<Reply, SchedulerError> {
+        if self.shared.plan.is_inline() {
+            inline::drive(&self.shared, pending).await;
+        }
+        pending.await
     }
 
     /// How busy it is now.

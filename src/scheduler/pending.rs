@@ -54,6 +54,7 @@ impl Future for Pending<'_> {
         let polled = self.ticket.poll(context);
         if polled.is_ready() {
             self.state = Waits::Answered;
+            self.shared.callers.help();
         }
         polled
     }

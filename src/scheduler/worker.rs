@@ -98,6 +98,7 @@ pub(super) fn run(shared: &Shared, assignment: &mut Assignment) -> Report {
     let jobs = i64::try_from(assignment.executor.batch.len()).unwrap_or(i64::MAX);
     shared.metrics.queue_length.sub(jobs);
     let report = assignment.executor.run(assignment.taken_at);
+    shared.callers.wake(&mut assignment.executor.wakers);
     shared.observe(&report);
     report
 }
