@@ -2,6 +2,7 @@
 //!
 //! The modules, in reading order; each may use only those above it (`tests/it/tidy.rs` holds the table).
 
+pub mod app;
 pub mod backend;
 pub mod control;
 pub mod error;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `weir` program. Everything is in the library's `app`.
+
+fn main() -> std::process::ExitCode {
+    weir::app::main()
+}

@@ -1,0 +1,190 @@
+//! What the settings mean: one struct for each part, checked against each other before anything is started.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::settings::{Settings, SettingsProblem};
+use crate::protocol::Limits;
+use crate::serving::{ManagerConfig, ModelControl};
+
+/// The whole program's configuration.
+#[derive(Debug, Clone)]
+pub(super) struct Config {
+    pub(super) server: ServerConfig,
+    pub(super) models: ManagerConfig,
+    pub(super) runtime: RuntimeOptions,
+    pub(super) log: LogConfig,
+    pub(super) limits: Limits,
+}
+
+/// Sockets and the end.
+#[derive(Debug, Clone)]
+pub(super) struct ServerConfig {
+    pub(super) http: SocketAddr,
+    pub(super) grpc: SocketAddr,
+    pub(super) metrics: SocketAddr,
+    /// Threads of the async runtime.
+    pub(super) threads: usize,
+    pub(super) drain_delay: Duration,
+    pub(super) grace_period: Duration,
+    /// Whether hosts other than this one may load and unload models.
+    pub(super) control_allowed_remote: bool,
+}
+
+/// ONNX Runtime and the trial of models.
+#[derive(Debug, Clone)]
+pub(super) struct RuntimeOptions {
+    /// The library to use instead of the one inside.
+    pub(super) library: Option<PathBuf>,
+    pub(super) cache_dir: Option<PathBuf>,
+    /// `None` for no cap.
+    pub(super) arena_memory_max: Option<usize>,
+    /// `None` when models are opened without a trial.
+    pub(super) probe: Option<ProbeOptions>,
+}
+
+/// Bounds of a trial.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ProbeOptions {
+    pub(super) timeout: Duration,
+    pub(super) memory_max: u64,
+}
+
+/// Logs and spans.
+#[derive(Debug, Clone)]
+pub(super) struct LogConfig {
+    pub(super) json: bool,
+    pub(super) filter: String,
+    /// Where spans go; `None` turns them off.
+    pub(super) otlp_endpoint: Option<String>,
+    pub(super) sampling: f64,
+}
+
+impl Config {
+    /// The meaning of `settings`.
+    pub(super) fn new(settings: &Settings) -> Result<Config, SettingsProblem> {
+        let config = Config {
+            server: server(settings)?,
+            models: models(settings)?,
+            runtime: runtime(settings)?,
+            log: log(settings)?,
+            limits: limits(settings)?,
+        };
+        check_agreement(&config, settings)?;
+        Ok(config)
+    }
+}
+
+fn server(settings: &Settings) -> Result<ServerConfig, SettingsProblem> {
+    let address: IpAddr = settings
+        .text("server.address")?
+        .parse()
+        .map_err(|_| settings.problem("server.address", "expected an IP address"))?;
+    let socket = |path| settings.number(path).map(|port| SocketAddr::new(address, port));
+    let threads = match settings.number("server.threads")? {
+        // Affinity and cgroup limits count: `available_parallelism` sees both.
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    Ok(ServerConfig {
+        http: socket("server.http_port")?,
+        grpc: socket("server.grpc_port")?,
+        metrics: socket("server.metrics_port")?,
+        threads,
+        drain_delay: settings.duration("server.drain_delay")?,
+        grace_period: settings.duration("server.grace_period")?,
+        control_allowed_remote: settings.switch("server.allow_remote_control")?,
+    })
+}
+
+fn models(settings: &Settings) -> Result<ManagerConfig, SettingsProblem> {
+    Ok(ManagerConfig {
+        paths: settings.list("repository.paths")?.iter().map(PathBuf::from).collect(),
+        control: match settings.text("repository.model_control")? {
+            "explicit" => ModelControl::Explicit,
+            "none" => ModelControl::None,
+            _ => ModelControl::Poll,
+        },
+        poll_interval: settings.duration("repository.poll_interval")?,
+        startup_models: settings.list("repository.load_model")?.to_vec(),
+        load_threads: settings.number("repository.load_threads")?,
+        cores: settings.number("runtime.cores")?,
+    })
+}
+
+fn runtime(settings: &Settings) -> Result<RuntimeOptions, SettingsProblem> {
+    let path = |name| settings.optional_text(name).map(|path| path.map(PathBuf::from));
+    let arena_memory_max: usize = settings.number("runtime.arena_memory_max")?;
+    let probe = ProbeOptions {
+        timeout: settings.duration("runtime.probe_timeout")?,
+        memory_max: settings.number("runtime.probe_memory_max")?,
+    };
+    Ok(RuntimeOptions {
+        library: path("runtime.onnxruntime")?,
+        cache_dir: path("runtime.cache_dir")?,
+        arena_memory_max: Some(arena_memory_max).filter(|bytes| *bytes > 0),
+        probe: settings.switch("runtime.probe")?.then_some(probe),
+    })
+}
+
+fn log(settings: &Settings) -> Result<LogConfig, SettingsProblem> {
+    Ok(LogConfig {
+        json: settings.text("log.format")? == "json",
+        filter: settings.text("log.level")?.to_owned(),
+        otlp_endpoint: settings.optional_text("otlp.endpoint")?.map(str::to_owned),
+        sampling: settings.real("otlp.sampling")?,
+    })
+}
+
+fn limits(settings: &Settings) -> Result<Limits, SettingsProblem> {
+    Ok(Limits {
+        body_bytes_max: settings.number("limits.body_bytes_max")?,
+        decompression_ratio_max: settings.number("limits.decompression_ratio_max")?,
+        json_depth_max: settings.number("limits.json_depth_max")?,
+        tensors_max: settings.number("limits.tensors_max")?,
+        rows_max: settings.number("limits.rows_max")?,
+        parameters_max: settings.number("limits.parameters_max")?,
+        header_bytes_max: settings.number("limits.header_bytes_max")?,
+        streams_max: settings.number("limits.streams_max")?,
+        connections_max: settings.number("limits.connections_max")?,
+        requests_in_flight_max: settings.number("limits.requests_in_flight_max")?,
+        header_timeout: settings.duration("limits.header_timeout")?,
+        stall_timeout: settings.duration("limits.stall_timeout")?,
+        deadline_max: settings.duration("limits.deadline_max")?,
+    })
+}
+
+/// What no single value shows to be wrong.
+fn check_agreement(config: &Config, settings: &Settings) -> Result<(), SettingsProblem> {
+    let ports = [
+        ("server.http_port", config.server.http.port()),
+        ("server.grpc_port", config.server.grpc.port()),
+        ("server.metrics_port", config.server.metrics.port()),
+    ];
+    for (index, (path, port)) in ports.iter().enumerate() {
+        let earlier = ports.iter().take(index).find(|(_, other)| other == port && *port != 0);
+        if let Some((other, _)) = earlier {
+            return Err(settings.problem(path, &format!("port {port} is already \"{other}\"")));
+        }
+    }
+    if !settings.list("repository.load_model")?.is_empty() && config.models.control != ModelControl::Explicit
+    {
+        let reason = format!(
+            "names models, which needs model control explicit, not {}",
+            config.models.control.as_str()
+        );
+        return Err(settings.problem("repository.load_model", &reason));
+    }
+    if config.limits.header_bytes_max > config.limits.body_bytes_max {
+        return Err(settings.problem("limits.header_bytes_max", "is more than \"limits.body_bytes_max\""));
+    }
+    super::log::parse_filter(&config.log.filter).map_err(|reason| settings.problem("log.level", &reason))?;
+    if let Some(endpoint) = &config.log.otlp_endpoint
+        && !endpoint.starts_with("http://")
+    {
+        let reason = "expected an address such as http://127.0.0.1:4317 (TLS is not offered)";
+        return Err(settings.problem("otlp.endpoint", reason));
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! The program: what was typed, what it means, and how the parts are put together, run and stopped.
+//!
+//! `settings` is what was written, `config` is what it means, `run` wires the parts, `shutdown` ends them. Only `cli`
+//! prints. Nothing below `app` reads the environment.
+
+mod cli;
+mod config;
+mod log;
+mod run;
+mod settings;
+mod shutdown;
+mod startup;
+
+pub use self::cli::main;
+pub use self::settings::{KEYS, Key};

@@ -1,0 +1,188 @@
+//! Puts the parts together, serves, and takes them apart again. The order matters:
+//!
+//! ```text
+//! paths exist -> ports bound -> ONNX Runtime opened -> models load (health answers, not ready) -> ready, table printed
+//! SIGTERM -> not ready -> drain delay -> ports closed, in flight finish -> grace period -> cut -> exit 0
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::task::JoinSet;
+
+use super::cli::{complain, say};
+use super::config::{Config, RuntimeOptions, ServerConfig};
+use super::log::Logs;
+use super::shutdown::{Signals, raise_open_files};
+use super::startup;
+use crate::backend::Backend;
+use crate::backend::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings};
+use crate::control::ControlPlane;
+use crate::metrics::Registry;
+use crate::serving::{Engine, Manager};
+use crate::transport::http::HttpDoor;
+use crate::transport::{InFlight, Listener, ShutdownHandle, shutdown_channel};
+
+/// How long tasks may take to end after the last connection was cut.
+const RUNTIME_END: Duration = Duration::from_secs(2);
+
+/// The version, and the build of ONNX Runtime in `library` or in this binary.
+pub(super) fn version(library: Option<PathBuf>) -> anyhow::Result<String> {
+    let options = RuntimeOptions { library, cache_dir: None, arena_memory_max: None, probe: None };
+    let runtime = start_runtime(&options)?;
+    Ok(format!("weir {}\nONNX Runtime {}\n", env!("CARGO_PKG_VERSION"), runtime.build_info()))
+}
+
+/// Serves until a signal ends it.
+pub(super) fn serve(config: Config) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !config.models.paths.is_empty(),
+        "nothing to serve: name a model repository or an .onnx file (weir serve PATH)"
+    );
+    for path in &config.models.paths {
+        std::fs::metadata(path).with_context(|| format!("cannot serve from {}", path.display()))?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.server.threads)
+        .thread_name("weir-async")
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let result = runtime.block_on(serve_until_signal(config));
+    // Nothing is left to wait for; a stuck task must not keep the process.
+    runtime.shutdown_timeout(RUNTIME_END);
+    result
+}
+
+/// The bound ports.
+struct Listeners {
+    http: Listener,
+    grpc: Listener,
+    metrics: Listener,
+}
+
+impl Listeners {
+    async fn bind(config: &ServerConfig) -> anyhow::Result<Listeners> {
+        let http = Listener::bind(config.http).await.context("HTTP")?;
+        let grpc = Listener::bind(config.grpc).await.context("gRPC")?;
+        let metrics = Listener::bind(config.metrics).await.context("metrics")?;
+        Ok(Listeners { http, grpc, metrics })
+    }
+
+    fn addresses(&self) -> startup::Addresses {
+        startup::Addresses {
+            http: self.http.address(),
+            grpc: self.grpc.address(),
+            metrics: self.metrics.address(),
+        }
+    }
+}
+
+async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
+    let logs = Logs::start(&config.log)?;
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    raise_open_files();
+    let listeners = Listeners::bind(&config.server).await?;
+    let addresses = listeners.addresses();
+    let backend: Arc<dyn Backend> = Arc::new(OnnxBackend::new(start_runtime(&config.runtime)?));
+    let metrics = Registry::new();
+    let engine = Arc::new(Engine::new(&metrics)?);
+    let manager = start_manager(&config, backend, Arc::clone(&engine)).await?;
+    let control = Arc::new(ControlPlane::new(Arc::clone(&manager)));
+    let (handle, servers) = start_doors(&config, listeners, &engine, &control);
+    say(&addresses.to_string());
+    tokio::select! {
+        () = manager.settled() => say(&startup::summary(&engine, &addresses)),
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping before every model is loaded");
+            return end(&config.server, &engine, handle, servers, signals, logs).await;
+        }
+    }
+    let signal = signals.next().await;
+    tracing::info!(signal, "draining");
+    end(&config.server, &engine, handle, servers, signals, logs).await
+}
+
+async fn start_manager(
+    config: &Config,
+    backend: Arc<dyn Backend>,
+    engine: Arc<Engine>,
+) -> anyhow::Result<Arc<Manager>> {
+    let models = config.models.clone();
+    // Reads folders and may open models: not on an async thread.
+    let started = tokio::task::spawn_blocking(move || Manager::start(models, backend, engine)).await?;
+    Ok(started?)
+}
+
+fn start_doors(
+    config: &Config,
+    listeners: Listeners,
+    engine: &Arc<Engine>,
+    control: &Arc<ControlPlane>,
+) -> (ShutdownHandle, JoinSet<()>) {
+    let (handle, signal) = shutdown_channel();
+    let in_flight = InFlight::new(config.limits.requests_in_flight_max);
+    let mut servers = JoinSet::new();
+    let http = HttpDoor {
+        engine: Arc::clone(engine),
+        control: Arc::clone(control),
+        limits: config.limits.clone(),
+        in_flight,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    servers.spawn(http.serve(listeners.http, signal));
+    drop((listeners.grpc, listeners.metrics));
+    (handle, servers)
+}
+
+/// Drains and ends. A second signal, or the end of the grace period, cuts what is left.
+async fn end(
+    config: &ServerConfig,
+    _engine: &Engine,
+    handle: ShutdownHandle,
+    mut servers: JoinSet<()>,
+    mut signals: Signals,
+    logs: Logs,
+) -> anyhow::Result<()> {
+    let forced = tokio::select! {
+        () = tokio::time::sleep(config.drain_delay) => false,
+        _ = signals.next() => true,
+    };
+    handle.drain();
+    let reason = if forced {
+        Some("a second signal")
+    } else {
+        tokio::select! {
+            () = all_ended(&mut servers) => None,
+            () = tokio::time::sleep(config.grace_period) => Some("the grace period is over"),
+            _ = signals.next() => Some("a second signal"),
+        }
+    };
+    if let Some(reason) = reason {
+        handle.end();
+        complain(&format!("cutting connections: {reason}"));
+        if tokio::time::timeout(RUNTIME_END, all_ended(&mut servers)).await.is_err() {
+            complain("some connections did not end");
+        }
+    }
+    tracing::info!("stopped");
+    logs.finish();
+    Ok(())
+}
+
+async fn all_ended(servers: &mut JoinSet<()>) {
+    while servers.join_next().await.is_some() {}
+}
+
+/// Opens ONNX Runtime.
+pub(super) fn start_runtime(options: &RuntimeOptions) -> anyhow::Result<Arc<Runtime>> {
+    let library = options.library.as_deref();
+    let settings = RuntimeSettings {
+        library: library.map_or(LibrarySource::Bundled, |path: &Path| LibrarySource::Path(path.to_owned())),
+        arena_bytes_max: options.arena_memory_max,
+        log: RuntimeLog::Tracing,
+    };
+    Ok(Runtime::start(&settings)?)
+}

@@ -1,0 +1,106 @@
+//! What the operator reads when the server is up: addresses, the table of models, and a request to paste.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use crate::serving::{Engine, Servable};
+use crate::tensor::DataType;
+
+/// Most elements of the pasted request's inputs together.
+const CURL_ELEMENTS_MAX: usize = 256;
+
+/// Where the server listens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Addresses {
+    pub(super) http: SocketAddr,
+    pub(super) grpc: SocketAddr,
+    pub(super) metrics: SocketAddr,
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "HTTP     http://{}", self.http)?;
+        writeln!(f, "gRPC     {}", self.grpc)?;
+        writeln!(f, "metrics  http://{}/metrics", self.metrics)
+    }
+}
+
+/// The table of served models, what is not served and why, and a `curl` line.
+pub(super) fn summary(engine: &Engine, addresses: &Addresses) -> String {
+    let served = engine.served();
+    let mut text = String::from("\n");
+    text.push_str(&table(&served));
+    for entry in engine.index(false).iter().filter(|entry| !entry.reason.is_empty()) {
+        let version = entry.version.map(|version| format!(" version {version}")).unwrap_or_default();
+        text.push_str(&format!("not served: {}{version}: {}\n", entry.name, entry.reason));
+    }
+    if let Some(line) = served.iter().find_map(|servable| curl(servable, addresses.http)) {
+        text.push_str(&format!("\n{line}\n"));
+    }
+    text
+}
+
+fn table(served: &[Arc<Servable>]) -> String {
+    let header = ["MODEL", "VERSION", "INPUTS", "OUTPUTS", "PROVIDER", "BATCHING"].map(str::to_owned);
+    let rows: Vec<[String; 6]> =
+        std::iter::once(header).chain(served.iter().map(|servable| row(servable))).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn row(servable: &Servable) -> [String; 6] {
+    let tensors = |specs: &[crate::model::TensorSpec]| {
+        let all: Vec<String> = specs.iter().map(|spec| spec.to_string().replace(", ", ",")).collect();
+        all.join(", ")
+    };
+    let batching = match servable.max_batch_size {
+        0 => "off".to_owned(),
+        size => format!("up to {size}"),
+    };
+    [
+        servable.name.to_string(),
+        servable.version_text.to_string(),
+        tensors(&servable.signature.inputs),
+        tensors(&servable.signature.outputs),
+        servable.config.runtime.provider.as_str().to_owned(),
+        batching,
+    ]
+}
+
+/// A request that works when pasted: every dynamic size is 1, every value 0 or empty. `None` when it would be long.
+fn curl(servable: &Servable, http: SocketAddr) -> Option<String> {
+    let mut inputs = Vec::new();
+    let mut total = 0usize;
+    for spec in servable.signature.inputs.iter().filter(|spec| !spec.optional) {
+        let shape: Vec<usize> =
+            spec.wire_shape().iter().map(|dim| usize::try_from(*dim).unwrap_or(1)).collect();
+        let elements = shape.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim))?;
+        total = total.checked_add(elements).filter(|total| *total <= CURL_ELEMENTS_MAX)?;
+        let value = match spec.dtype {
+            DataType::Bool => serde_json::json!(false),
+            DataType::Bytes => serde_json::json!(""),
+            _ => serde_json::json!(0),
+        };
+        let data = vec![value; elements];
+        inputs.push(serde_json::json!(
+            { "name": &*spec.name, "datatype": spec.dtype.as_str(), "shape": shape, "data": data }
+        ));
+    }
+    let body = serde_json::json!({ "inputs": inputs }).to_string();
+    let mut address = http;
+    if address.ip().is_unspecified() {
+        address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    // Names come from model files: a quote in one must not end the shell's word.
+    let body = body.replace('\'', "'\\''");
+    Some(format!("curl -s http://{address}/v2/models/{}/infer -d '{body}'", servable.name))
+}
