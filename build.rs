@@ -3,8 +3,11 @@
 
 #[path = "build/onnxruntime.rs"]
 mod onnxruntime;
+#[path = "build/protobuf.rs"]
+mod protobuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=build.rs");
+    protobuf::compile()?;
     onnxruntime::embed()
 }

@@ -4,6 +4,7 @@
 //! tensors fit a model is the engine's question.
 
 pub mod describe;
+pub mod grpc;
 mod limits;
 pub mod status;
 

@@ -1,6 +1,7 @@
 //! Sockets: the listeners, what they accept, and how long they wait. Two doors lead inside: `serving::Engine` and
 //! `control::ControlPlane`.
 
+pub mod grpc;
 mod guard;
 pub mod http;
 mod inflight;

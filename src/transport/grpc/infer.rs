@@ -1,0 +1,50 @@
+//! ModelInfer: one message in, one out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+use super::frame::{Encoding, Messages};
+use super::reply::{self, Body};
+use super::service::Shared;
+use super::timeout;
+use crate::protocol::grpc::{ResponseEncoder, decode_request};
+use crate::protocol::status::Failure;
+
+/// Answers one call. Dropping the future, which the server does when the client cancels, frees the request's slot.
+pub(super) async fn unary<B>(shared: &Shared, call: Request<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    answer(shared, call).await.unwrap_or_else(|failure| reply::failed_response(&failure))
+}
+
+async fn answer<B>(shared: &Shared, call: Request<B>) -> Result<Response<Body>, Failure>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let received = Instant::now();
+    let _permit = shared.in_flight.try_acquire()?;
+    let encoding = Encoding::of_request(call.headers())?;
+    let timeout = timeout::read(call.headers());
+    let limits = &shared.limits;
+    let frame = Messages::new(call.into_body(), encoding, Arc::clone(limits)).only().await?;
+
+    let decode_since = Instant::now();
+    let mut request =
+        decode_request(&frame, limits, received).map_err(|rejected| Failure::from(&*rejected.error))?;
+    request.deadline = timeout::earlier(request.deadline, timeout, received, limits.deadline_max);
+    request.timing.received = Some(received);
+    request.timing.decode = decode_since.elapsed();
+
+    let response = shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
+
+    let encode_since = Instant::now();
+    let encoder = ResponseEncoder::new(&response);
+    let framed = reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))?;
+    let framed = reply::compress(framed, encoding).await?;
+    response.encoded(encode_since.elapsed());
+    Ok(reply::unary_response(framed, encoding))
+}

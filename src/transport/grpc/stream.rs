@@ -1,0 +1,130 @@
+//! ModelStreamInfer: requests of one stream run side by side, a bounded number at a time, and are answered in order.
+//!
+//! A request that fails is answered in the stream and the stream goes on, as Triton has it. A client that sends the
+//! metadata `triton_grpc_error: true` gets the real status instead, which ends its stream. Bytes that are no message
+//! end it always.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, future, stream};
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+
+use super::frame::{Encoding, Messages};
+use super::reply::{self, Body};
+use super::service::Shared;
+use super::timeout;
+use crate::infer::{InferRequest, Protocol};
+use crate::protocol::grpc::{StreamErrorEncoder, StreamResponseEncoder, decode_request};
+use crate::protocol::status::Failure;
+use crate::tensor::Name;
+
+/// Requests of one stream that run at the same time. More wait in the connection's flow control.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// What every request of a stream shares.
+struct Context {
+    shared: Arc<Shared>,
+    encoding: Encoding,
+    timeout: Option<Duration>,
+    real_status: bool,
+}
+
+/// Answers a stream.
+pub(super) fn bidirectional<B>(shared: &Arc<Shared>, call: Request<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Send,
+{
+    let encoding = match Encoding::of_request(call.headers()) {
+        Ok(encoding) => encoding,
+        Err(failure) => return reply::failed_response(&failure),
+    };
+    let context = Arc::new(Context {
+        shared: Arc::clone(shared),
+        encoding,
+        timeout: timeout::read(call.headers()),
+        real_status: wants_real_status(call.headers()),
+    });
+    let messages = Messages::new(call.into_body(), encoding, Arc::clone(&shared.limits));
+    // Nothing is read after the first error: the place of the next message is not known.
+    let frames = stream::unfold(Some(messages), |messages| async {
+        let mut messages = messages?;
+        match messages.next().await {
+            Ok(None) => None,
+            Ok(Some(frame)) => Some((Ok(frame), Some(messages))),
+            Err(failure) => Some((Err(failure), None)),
+        }
+    });
+    let answers = frames
+        .map(move |frame| answer(Arc::clone(&context), frame))
+        .buffered(IN_FLIGHT_MAX)
+        .map(Some)
+        .chain(stream::iter([None]))
+        .scan(false, |ended, answer| future::ready(next_frame(ended, answer)));
+    reply::stream_response(Box::pin(answers), encoding)
+}
+
+/// The frame for one answer: data while all is well, trailers at the end or at the first failure, then nothing.
+fn next_frame(
+    ended: &mut bool,
+    answer: Option<Result<Bytes, Failure>>,
+) -> Option<Result<Frame<Bytes>, tonic::Status>> {
+    if *ended {
+        return None;
+    }
+    let trailers = match answer {
+        Some(Ok(message)) => return Some(Ok(Frame::data(message))),
+        Some(Err(failure)) => reply::failed_trailers(&failure),
+        None => Ok(reply::ok_trailers()),
+    };
+    *ended = true;
+    Some(trailers.map(Frame::trailers))
+}
+
+/// The framed answer to one message, or why the stream ends.
+async fn answer(context: Arc<Context>, frame: Result<Bytes, Failure>) -> Result<Bytes, Failure> {
+    let frame = frame?;
+    let received = Instant::now();
+    let limits = &context.shared.limits;
+    let mut request = match decode_request(&frame, limits, received) {
+        Ok(request) => request,
+        Err(rejected) if rejected.error.is_malformed() => return Err(Failure::from(&*rejected.error)),
+        Err(rejected) => return refuse(&context, Failure::from(&*rejected.error), &rejected.id).await,
+    };
+    request.protocol = Protocol::GrpcStream;
+    request.deadline = timeout::earlier(request.deadline, context.timeout, received, limits.deadline_max);
+    request.timing.received = Some(received);
+    request.timing.decode = received.elapsed();
+    let id = request.id.clone();
+    match infer(&context, request).await {
+        Ok(framed) => Ok(framed),
+        Err(failure) => refuse(&context, failure, &id).await,
+    }
+}
+
+async fn infer(context: &Context, request: InferRequest) -> Result<Bytes, Failure> {
+    let _permit = context.shared.in_flight.try_acquire()?;
+    let response = context.shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
+    let encode_since = Instant::now();
+    let encoder = StreamResponseEncoder::new(&response);
+    let framed = reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))?;
+    let framed = reply::compress(framed, context.encoding).await?;
+    response.encoded(encode_since.elapsed());
+    Ok(framed)
+}
+
+async fn refuse(context: &Context, failure: Failure, id: &Name) -> Result<Bytes, Failure> {
+    if context.real_status {
+        return Err(failure);
+    }
+    let encoder = StreamErrorEncoder::new(&failure.message, id);
+    let framed = reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))?;
+    reply::compress(framed, context.encoding).await
+}
+
+fn wants_real_status(headers: &HeaderMap) -> bool {
+    headers.get("triton_grpc_error").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+}
