@@ -1,1 +1,5 @@
+//! One test binary; a module a subject.
 
+mod clients;
+mod operations;
+mod support;

@@ -1,0 +1,126 @@
+//! The real binary as an operator meets it: golden answers over REST, malformed requests, draining under load.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use serde_json::Value;
+
+use crate::support::{Server, get, post, root};
+
+fn golden(model: &str, version: &str) -> Value {
+    let path = root().join("models").join(model).join(version).join("golden.json");
+    serde_json::from_slice(&std::fs::read(path).expect("the golden file")).expect("golden files are JSON")
+}
+
+/// Compares two JSON values; numbers within `tolerance`.
+fn assert_close(expected: &Value, actual: &Value, tolerance: f64, at: &str) {
+    match (expected, actual) {
+        (Value::Array(expected), Value::Array(actual)) => {
+            assert_eq!(expected.len(), actual.len(), "{at}");
+            for (index, (expected, actual)) in expected.iter().zip(actual).enumerate() {
+                assert_close(expected, actual, tolerance, &format!("{at}[{index}]"));
+            }
+        }
+        (Value::Number(expected), Value::Number(actual)) => {
+            let (expected, actual) = (expected.as_f64().unwrap(), actual.as_f64().unwrap());
+            assert!((expected - actual).abs() <= tolerance, "{at}: {expected} {actual}");
+        }
+        _ => assert_eq!(expected, actual, "{at}"),
+    }
+}
+
+#[test]
+fn every_model_gives_its_golden_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = folder.path().join("models");
+    crate::support::copy_dir(&root().join("models"), &repository);
+    std::fs::remove_file(repository.join("digits/config.pbtxt")).unwrap();
+    std::fs::write(repository.join("digits/model.toml"), "versions = \"all\"\n").unwrap();
+    let server = Server::start(&[&repository]);
+    let cases = [("iris", "1"), ("digits", "1"), ("digits", "2"), ("penguins", "1"), ("codetext", "1"), ("tiny", "1")];
+    for (model, version) in cases {
+        let golden = golden(model, version);
+        let tolerance = golden["tolerance"].as_f64().unwrap();
+        let request = serde_json::json!({ "id": "golden", "inputs": golden["inputs"] }).to_string();
+        let path = format!("/v2/models/{model}/versions/{version}/infer");
+        let (status, body) = post(&server.http, &path, "", request.as_bytes()).unwrap();
+        assert_eq!(status, 200, "{model} {version}: {body}");
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&answer["id"], &answer["model_version"]), (&"golden".into(), &version.into()));
+        for (expected, actual) in
+            golden["outputs"].as_array().unwrap().iter().zip(answer["outputs"].as_array().unwrap())
+        {
+            let at = format!("{model} {version} {}", expected["name"]);
+            for key in ["name", "datatype", "shape"] {
+                assert_eq!(expected[key], actual[key], "{at} {key}");
+            }
+            assert_close(&expected["data"], &actual["data"], tolerance, &at);
+        }
+    }
+}
+
+#[test]
+fn malformed_requests_get_a_clear_refusal_and_lose_nothing() {
+    let server = Server::start(&["models"]);
+    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let cases: Vec<(String, u16)> = vec![
+        (String::new(), 400),
+        ("{".into(), 400),
+        ("[]".into(), 400),
+        (r#"{"inputs":[]}"#.into(), 400),
+        (r#"{"inputs":[{"name":"input","shape":[1,4],"datatype":"FP32","data":[1,2,3]}]}"#.into(), 400),
+        (r#"{"inputs":[{"name":"input","shape":[1,4],"datatype":"FP32","data":[1,2,3,4,5]}]}"#.into(), 400),
+        (r#"{"inputs":[{"name":"input","shape":[1,4],"datatype":"FP64","data":[1,2,3,4]}]}"#.into(), 400),
+        (r#"{"inputs":[{"name":"input","shape":[1,3],"datatype":"FP32","data":[1,2,3]}]}"#.into(), 400),
+        (r#"{"inputs":[{"name":"input","shape":[-1,4],"datatype":"FP32","data":[1,2,3,4]}]}"#.into(), 400),
+        (
+            r#"{"inputs":[{"name":"input","shape":[2147483648,2147483648],"datatype":"FP32","data":[1]}]}"#.into(),
+            400,
+        ),
+        (r#"{"inputs":[{"name":"nope","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}"#.into(), 400),
+        (r#"{"inputs":[{"name":"input","shape":[1,4],"datatype":"FP32","data":[1e999,2,3,4]}]}"#.into(), 400),
+        (r#"{"inputs":[{"name":"input","shape":[1,4],"datatype":"FP99","data":[1,2,3,4]}]}"#.into(), 400),
+        (format!(r#"{{"inputs":[{{"name":"input","shape":[1,4],"datatype":"FP32","data":{deep}}}]}}"#), 400),
+        (format!(r#"{{"x":{deep},"inputs":[]}}"#), 400),
+    ];
+    for (body, expected) in cases {
+        let (status, answer) = post(&server.http, "/v2/models/iris/infer", "", body.as_bytes()).unwrap();
+        let shown: String = body.chars().take(120).collect();
+        assert_eq!(status, expected, "{shown}: {answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert!(answer["error"].as_str().is_some_and(|text| !text.is_empty()), "{shown}: {answer}");
+    }
+    let (status, _) = post(&server.http, "/v2/models/nope/infer", "", b"{\"inputs\":[]}").unwrap();
+    assert!(status == 404 || status == 400);
+    let (status, _) = get(&server.http, "/v2/models/iris/ready").unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(server.stop().0, Some(0));
+}
+
+#[test]
+fn sigterm_under_load_fails_no_accepted_request() {
+    let server = Server::start(&["models"]);
+    let stopping = AtomicBool::new(false);
+    let answered = AtomicUsize::new(0);
+    let body = r#"{"inputs":[{"name":"input","shape":[1,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2]}]}"#;
+    let address = server.http.clone();
+    let code = std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    match post(&address, "/v2/models/iris/infer", "", body.as_bytes()) {
+                        Ok((200, _)) => answered.fetch_add(1, Ordering::Relaxed),
+                        // Refused, or reset before it was read: not accepted. Only while it is stopping.
+                        Ok((503 | 0, _)) | Err(_) if stopping.load(Ordering::SeqCst) => return,
+                        other => panic!("{other:?}"),
+                    };
+                }
+            });
+        }
+        while answered.load(Ordering::Relaxed) < 200 {
+            std::thread::yield_now();
+        }
+        stopping.store(true, Ordering::SeqCst);
+        server.stop().0
+    });
+    assert_eq!(code, Some(0));
+}
