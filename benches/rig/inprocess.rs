@@ -26,7 +26,8 @@ fn main() -> anyhow::Result<()> {
         .commit_from_file(&model)?;
     let input = session.inputs()[0].name().to_owned();
     let output = session.outputs()[0].name().to_owned();
-    let dims: Vec<i64> = session.inputs()[0].dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default();
+    let dims: Vec<i64> =
+        session.inputs()[0].dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default();
     let row: Vec<usize> = dims.iter().skip(1).map(|&dim| usize::try_from(dim)).collect::<Result<_, _>>()?;
     let mut results = Vec::new();
     for batch in batches {

@@ -36,7 +36,14 @@ fn every_model_gives_its_golden_answers() {
     std::fs::remove_file(repository.join("digits/config.pbtxt")).unwrap();
     std::fs::write(repository.join("digits/model.toml"), "versions = \"all\"\n").unwrap();
     let server = Server::start(&[&repository]);
-    let cases = [("iris", "1"), ("digits", "1"), ("digits", "2"), ("penguins", "1"), ("codetext", "1"), ("tiny", "1")];
+    let cases = [
+        ("iris", "1"),
+        ("digits", "1"),
+        ("digits", "2"),
+        ("penguins", "1"),
+        ("codetext", "1"),
+        ("tiny", "1"),
+    ];
     for (model, version) in cases {
         let golden = golden(model, version);
         let tolerance = golden["tolerance"].as_f64().unwrap();
@@ -73,7 +80,8 @@ fn malformed_requests_get_a_clear_refusal_and_lose_nothing() {
         (r#"{"inputs":[{"name":"input","shape":[1,3],"datatype":"FP32","data":[1,2,3]}]}"#.into(), 400),
         (r#"{"inputs":[{"name":"input","shape":[-1,4],"datatype":"FP32","data":[1,2,3,4]}]}"#.into(), 400),
         (
-            r#"{"inputs":[{"name":"input","shape":[2147483648,2147483648],"datatype":"FP32","data":[1]}]}"#.into(),
+            r#"{"inputs":[{"name":"input","shape":[2147483648,2147483648],"datatype":"FP32","data":[1]}]}"#
+                .into(),
             400,
         ),
         (r#"{"inputs":[{"name":"nope","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}"#.into(), 400),

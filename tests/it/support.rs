@@ -110,8 +110,10 @@ fn parse_addresses(line: &str) -> Vec<(String, String)> {
     let words: Vec<&str> = line.split_whitespace().collect();
     if let [name, .., address] = words.as_slice() {
         let name = name.trim_end_matches(':').to_ascii_lowercase();
-        let address = address.trim_start_matches("http://").trim_end_matches('/').trim_end_matches("/metrics");
-        if ["http", "grpc", "metrics"].contains(&name.as_str()) && address.parse::<std::net::SocketAddr>().is_ok()
+        let address =
+            address.trim_start_matches("http://").trim_end_matches('/').trim_end_matches("/metrics");
+        if ["http", "grpc", "metrics"].contains(&name.as_str())
+            && address.parse::<std::net::SocketAddr>().is_ok()
         {
             found.push((name, address.to_owned()));
         }
@@ -146,7 +148,9 @@ pub(crate) fn python(requirements: &str) -> PathBuf {
         return python;
     }
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&file));
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+        .arg(&file));
     std::fs::write(&stamp, wanted).expect("the stamp can be written");
     python
 }
@@ -154,11 +158,8 @@ pub(crate) fn python(requirements: &str) -> PathBuf {
 /// Runs a command to its end; its output becomes the failure's text.
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?} ended with {}:\n{text}", output.status);
     text
 }
