@@ -114,9 +114,7 @@ class Checks:
             reason = check(*arguments)
         except Exception as error:  # a check may fail in any way its client can
             self.failed += 1
-            where = traceback.extract_tb(error.__traceback__)[1:2]
-            line = f" (line {where[0].lineno})" if where else ""
-            print(f"FAIL {name}{line}: {type(error).__name__}: {error}", flush=True)
+            print(f"FAIL {name}{place(error)}: {type(error).__name__}: {said(error)}", flush=True)
             if os.environ.get("CLIENTS_TRACEBACK"):
                 traceback.print_exception(error, file=sys.stderr)
             return
@@ -130,6 +128,20 @@ class Checks:
     def finish(self):
         print(f"{self.passed} passed, {self.skipped} skipped, {self.failed} failed", flush=True)
         return 1 if self.failed or not self.passed else 0
+
+
+def place(error):
+    """The last line of these scripts, outside this file, that the error passed through."""
+    folder = Path(__file__).resolve().parent
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
+    frames = [frame for frame in frames if Path(frame.filename).name != "common.py"] or frames
+    return f" (line {frames[-1].lineno})" if frames else ""
+
+
+def said(error):
+    if hasattr(error, "details") and hasattr(error, "code"):
+        return f"{error.code()}: {error.details()}"  # gRPC's own text takes many lines
+    return str(error)
 
 
 def arguments(description, models=True):
