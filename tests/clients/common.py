@@ -133,7 +133,7 @@ class Checks:
 def place(error):
     """The last line of these scripts, outside this file, that the error passed through."""
     folder = Path(__file__).resolve().parent
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve().parent == folder]
     frames = [frame for frame in frames if Path(frame.filename).name != "common.py"] or frames
     return f" (line {frames[-1].lineno})" if frames else ""
 
