@@ -22,6 +22,7 @@ use crate::backend::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, Runt
 use crate::control::ControlPlane;
 use crate::metrics::Registry;
 use crate::serving::{Engine, Manager};
+use crate::transport::grpc::GrpcDoor;
 use crate::transport::http::HttpDoor;
 use crate::transport::{InFlight, Listener, ShutdownHandle, shutdown_channel};
 
@@ -129,11 +130,19 @@ fn start_doors(
         engine: Arc::clone(engine),
         control: Arc::clone(control),
         limits: config.limits.clone(),
+        in_flight: in_flight.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let grpc = GrpcDoor {
+        engine: Arc::clone(engine),
+        control: Arc::clone(control),
+        limits: config.limits.clone(),
         in_flight,
         version: env!("CARGO_PKG_VERSION"),
     };
-    servers.spawn(http.serve(listeners.http, signal));
-    drop((listeners.grpc, listeners.metrics));
+    servers.spawn(http.serve(listeners.http, signal.clone()));
+    servers.spawn(grpc.serve(listeners.grpc, signal));
+    drop(listeners.metrics);
     (handle, servers)
 }
 
