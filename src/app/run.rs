@@ -20,7 +20,7 @@ use super::startup;
 use crate::backend::Backend;
 use crate::backend::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings};
 use crate::control::ControlPlane;
-use crate::metrics::Registry;
+use crate::metrics::{Registry, register_process};
 use crate::serving::{Engine, Manager};
 use crate::transport::grpc::GrpcDoor;
 use crate::transport::http::HttpDoor;
@@ -89,6 +89,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     let addresses = listeners.addresses();
     let backend: Arc<dyn Backend> = Arc::new(OnnxBackend::new(start_runtime(&config.runtime)?));
     let metrics = Registry::new();
+    register_process(&metrics)?;
     let engine = Arc::new(Engine::new(&metrics)?);
     let manager = start_manager(&config, backend, Arc::clone(&engine)).await?;
     let control = Arc::new(ControlPlane::new(Arc::clone(&manager)));

@@ -4,6 +4,10 @@
 //! hand out resolved handles; a request looks up no label and formats no string. Names are
 //! `weir_<subject>_<unit>[_total]` in base units.
 
+mod process;
+
+pub use self::process::register_process;
+
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, TextEncoder,
     core::Collector,
