@@ -6,7 +6,8 @@ use weir::model::settings::MODEL_KEYS;
 fn check(rows: &[String], section: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let document = std::fs::read_to_string(path).unwrap();
-    let missing: Vec<&String> = rows.iter().filter(|row| !document.lines().any(|line| line == row.as_str())).collect();
+    let missing: Vec<&String> =
+        rows.iter().filter(|row| !document.lines().any(|line| line == row.as_str())).collect();
     assert!(
         missing.is_empty(),
         "docs/configuration.md differs from the program; {section} should have these lines:\n{}",
@@ -19,7 +20,8 @@ fn every_setting_is_documented() {
     let rows: Vec<String> = KEYS
         .iter()
         .map(|key| {
-            let default = if key.default.is_empty() { "empty".to_owned() } else { format!("`{}`", key.default) };
+            let default =
+                if key.default.is_empty() { "empty".to_owned() } else { format!("`{}`", key.default) };
             let flag = match key.path {
                 "repository.paths" => "PATH...".to_owned(),
                 _ => key.flag(),

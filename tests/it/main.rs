@@ -1,5 +1,7 @@
 //! One test binary; a module a subject.
 
 mod clients;
+mod documents;
 mod operations;
 mod support;
+mod tidy;
