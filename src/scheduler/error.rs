@@ -42,6 +42,12 @@ pub enum SchedulerError {
         /// Rows that came out.
         actual: usize,
     },
+    /// The rows of a request that was divided into several batches came back in different shapes.
+    #[error("output '{output}' has rows of different shapes in the batches of this request; send fewer rows")]
+    OutputShapes {
+        /// Which output.
+        output: String,
+    },
     /// A worker panicked: a defect of this program.
     #[error("internal error")]
     Panicked,
@@ -56,6 +62,7 @@ impl Coded for SchedulerError {
             }
             SchedulerError::Unavailable => Code::Unavailable,
             SchedulerError::Backend(error) => error.code(),
+            SchedulerError::OutputShapes { .. } => Code::InvalidArgument,
             SchedulerError::OutputRows { .. } | SchedulerError::Panicked => Code::Internal,
         }
     }

@@ -50,6 +50,8 @@ pub(super) struct Report {
     pub(super) runs: u64,
     /// Whether the first run succeeded, so that its time says something about the next.
     pub(super) clean: bool,
+    /// Whether it ended in a panic.
+    pub(super) panicked: bool,
 }
 
 impl Executor {
@@ -91,11 +93,15 @@ impl Executor {
         self.outcomes.resize_with(self.batch.len(), || None);
         let ran = catch_unwind(AssertUnwindSafe(|| self.run_guarded(taken_at, &mut report)));
         if ran.is_err() {
+            report.panicked = true;
             self.drop_instance();
             tracing::error!(jobs = report.jobs, "a worker panicked; its instance is made anew");
         }
         self.staging.release();
         self.answer();
+        if report.panicked && let Err(error) = self.renew() {
+            tracing::error!(%error, "no new instance after a panic; the next batch tries again");
+        }
         report
     }
 

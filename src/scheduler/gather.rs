@@ -59,7 +59,7 @@ impl InputStaging {
         let data = input.data();
         let data = match input.dtype().element_size() {
             None => InputData::Strings(std::slice::from_ref(data)),
-            Some(align) if data.as_ptr().addr() % align == 0 => InputData::Fixed(data),
+            Some(align) if data.as_ptr().addr().is_multiple_of(align) => InputData::Fixed(data),
             Some(_) => {
                 self.fixed.clear();
                 self.fixed.extend_from_slice(data);

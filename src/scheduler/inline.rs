@@ -39,7 +39,10 @@ fn run_batch(shared: &Arc<Shared>) -> bool {
             return extra > 0;
         };
         let report = MutexGuard::unlocked(&mut state, || run(shared, &mut assignment));
-        shared.finish(&mut state, assignment, &report);
+        let superfluous = shared.finish(&mut state, assignment, &report, Instant::now());
+        if superfluous.is_some() {
+            MutexGuard::unlocked(&mut state, || drop(superfluous));
+        }
         if !state.is_contended || state.queues.len() == 0 {
             return true;
         }

@@ -25,11 +25,13 @@ mod pending;
 mod policy;
 mod queue;
 mod shared;
+mod split;
 mod state;
 mod statistics;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod watchdog;
 mod worker;
 
 use std::sync::Arc;
@@ -131,6 +133,15 @@ impl Scheduler {
         plan: Plan,
         metrics: SchedulerMetrics,
     ) -> Result<Scheduler, SchedulerError> {
+        Scheduler::start_with(model, plan, metrics, watchdog::STUCK_GRACE)
+    }
+
+    fn start_with(
+        model: Arc<dyn Model>,
+        plan: Plan,
+        metrics: SchedulerMetrics,
+        stuck_grace: Duration,
+    ) -> Result<Scheduler, SchedulerError> {
         let batched = plan.max_batch_size > 0;
         let workers = plan.workers.clamp(1, model.concurrency_max().unwrap_or(usize::MAX).max(1));
         let limits = Limits { rows_max: plan.max_batch_size.max(1), delay: plan.queue.delay, batched };
@@ -146,6 +157,8 @@ impl Scheduler {
             metrics,
             state: Mutex::new(state),
             wake: Condvar::new(),
+            watch: Condvar::new(),
+            stuck_grace,
             callers: Callers::default(),
             idle: Notify::new(),
             inflight: AtomicU64::new(0),
@@ -155,12 +168,16 @@ impl Scheduler {
 
     /// Queues `job` and waits for its answer. Dropping the future frees the job's slot at once.
     pub async fn submit(&self, job: Job) -> Result<Reply, SchedulerError> {
+        let rows_max = self.shared.plan.max_batch_size;
+        if rows_max > 0 && job.rows > rows_max {
+            return split::submit(self, job, rows_max).await;
+        }
         self.submit_one(job, Admission::Slot).await
     }
 
     async fn submit_one(&self, job: Job, admission: Admission) -> Result<Reply, SchedulerError> {
         let deadline = job.deadline;
-        let (ticket, place) = self.shared.enqueue(job, admission)?;
+        let (ticket, place) = self.shared.enqueue(job, admission, Instant::now())?;
         let mut pending = Pending::new(&self.shared, ticket, place);
         match deadline {
             None => self.answer(&mut pending).await,
@@ -226,6 +243,7 @@ impl Drop for Scheduler {
         };
         drop(state);
         self.shared.wake.notify_all();
+        self.shared.watch.notify_all();
         self.shared.perform(kick);
     }
 }

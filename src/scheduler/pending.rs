@@ -29,7 +29,9 @@ enum Waits {
 impl<'a> Pending<'a> {
     /// Takes charge of a job that was just queued.
     pub(super) fn new(shared: &'a Arc<Shared>, ticket: Arc<Ticket>, place: Place) -> Pending<'a> {
-        shared.enter();
+        if !ticket.is_part {
+            shared.enter();
+        }
         Pending { shared, ticket, place, state: Waits::Yes }
     }
 
@@ -62,10 +64,14 @@ impl Future for Pending<'_> {
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        self.shared.leave();
+        if !self.ticket.is_part {
+            self.shared.leave();
+        }
         match self.state {
             Waits::Answered => return,
             Waits::Expired => self.shared.metrics.expired.inc(),
+            // A part is taken back because its job has ended, which counts itself.
+            Waits::Yes if self.ticket.is_part => {}
             Waits::Yes => self.shared.metrics.cancelled.inc(),
         }
         self.shared.take_back(&self.ticket, self.place);

@@ -200,7 +200,9 @@ impl<T> Queues<T> {
     /// Empties the queues.
     pub(super) fn drain(&mut self) -> Vec<T> {
         let lanes = std::mem::take(&mut self.lanes);
-        (self.slots, self.rows, self.len) = (0, 0, 0);
+        let slotted = lanes.iter().flat_map(|lane| &lane.entries).filter(|entry| entry.slotted).count();
+        self.slots -= slotted;
+        (self.rows, self.len) = (0, 0);
         lanes.into_iter().flat_map(|lane| lane.entries).map(|entry| entry.payload).collect()
     }
 
@@ -270,10 +272,9 @@ impl<T> Queues<T> {
     /// Removes jobs at the lane's front whose deadline has passed. Others expire by their own timers.
     fn expire_front(&mut self, index: usize, now: Instant, expired: &mut Vec<T>) -> bool {
         let mut any = false;
-        while let Some(entry) = self.lanes[index]
-            .entries
-            .pop_front_if(|entry| entry.waiting.deadline.is_some_and(|deadline| deadline <= now))
-        {
+        let is_late = |entry: &Entry<T>| entry.waiting.deadline.is_some_and(|deadline| deadline <= now);
+        while self.lanes[index].entries.front().is_some_and(is_late) {
+            let Some(entry) = self.lanes[index].entries.pop_front() else { break };
             self.account_removed(&entry);
             expired.push(entry.payload);
             any = true;

@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
-use super::executor::Report;
+use super::executor::{Executor, Report};
 use super::lane::LaneKey;
 use super::metrics::SchedulerMetrics;
 use super::policy::Waiting;
 use super::queue::{Place, Pushed};
 use super::state::{Assignment, Kick, State};
 use super::ticket::{Promise, Ticket};
-use super::{Job, Plan, SchedulerError, worker};
+use super::{Job, Plan, SchedulerError, watchdog, worker};
 use crate::backend::Model;
 
 /// What every handle and every worker of a version holds.
@@ -28,6 +28,10 @@ pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     /// Workers sleep here.
     pub(super) wake: Condvar,
+    /// The watchdog sleeps here.
+    pub(super) watch: Condvar,
+    /// How long a run may go on after it was asked to stop.
+    pub(super) stuck_grace: Duration,
     /// Callers with an answer, until they are woken.
     pub(super) callers: Callers,
     /// Told when nothing is queued and nothing runs.
@@ -93,8 +97,8 @@ impl Shared {
         self: &Arc<Self>,
         job: Job,
         admission: Admission,
+        now: Instant,
     ) -> Result<(Arc<Ticket>, Place), SchedulerError> {
-        let now = Instant::now();
         let key = if self.has_one_lane { LaneKey::only() } else { LaneKey::of(&job.inputs) };
         let (rows, deadline) = (job.rows, job.deadline);
         let priority = self.priority(job.priority);
@@ -134,6 +138,21 @@ impl Shared {
         self.metrics.queue_length.inc();
         self.perform(kick);
         Ok((ticket, place))
+    }
+
+    /// Takes a slot for a job that is queued in parts, or says why there is none.
+    pub(super) fn hold_slot(&self, job: &Job) -> Result<(), SchedulerError> {
+        let now = Instant::now();
+        let key = if self.has_one_lane { LaneKey::only() } else { LaneKey::of(&job.inputs) };
+        let mut state = self.state.lock();
+        self.admit(&state, &key, job.rows, job.deadline, self.priority(job.priority), now)?;
+        if !state.queues.hold_slot() {
+            self.metrics.rejected_full.inc();
+            return Err(self.queue_full(&state, now));
+        }
+        drop(state);
+        self.enter();
+        Ok(())
     }
 
     fn admit(
@@ -206,20 +225,33 @@ impl Shared {
         }
         running.abandoned_at = Some(Instant::now());
         let interrupt = running.interrupt();
+        let is_watched = std::mem::replace(&mut state.is_watched, true);
         drop(state);
         interrupt();
+        if is_watched {
+            self.watch.notify_one();
+        } else {
+            watchdog::spawn(self);
+        }
     }
 
-    /// Counts a finished batch and puts its executor back. The lock is held by the caller, who goes on to the next.
-    pub(super) fn finish(&self, state: &mut State, done: Assignment, report: &Report) {
-        let replaced = state.finish(done, report, Instant::now());
+    /// Counts a finished batch and puts its executor back. The lock is held by the caller, who goes on to the
+    /// next. Returns an executor that is not needed any more, to be dropped without the lock.
+    pub(super) fn finish(
+        &self,
+        state: &mut State,
+        done: Assignment,
+        report: &Report,
+        now: Instant,
+    ) -> Option<Box<Executor>> {
+        let finished = state.finish(done, report, now);
         if state.is_idle() {
             self.idle.notify_waiters();
         }
-        if let Some(executor) = replaced {
+        if finished.was_stuck {
             self.metrics.workers_stuck.dec();
-            drop(executor);
         }
+        finished.superfluous
     }
 
     /// Counts what a batch did; without the lock.
@@ -229,6 +261,9 @@ impl Shared {
             self.metrics.rows.inc_by(report.rows as u64);
             // Rows of a batch are far below 2^53.
             self.metrics.batch_rows.observe(report.rows as f64);
+        }
+        if report.panicked {
+            self.metrics.worker_panics.inc();
         }
     }
 

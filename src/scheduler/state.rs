@@ -20,6 +20,7 @@ const RETRY_UNKNOWN: Duration = Duration::from_millis(10);
 pub(super) struct State {
     pub(super) queues: Queues<Promise>,
     /// Executors that run nothing; the one used last is used next, because its memory is warm.
+    #[expect(clippy::vec_box, reason = "moved out and in with every batch")]
     pub(super) idle: Vec<Box<Executor>>,
     /// Batches in run, one for each busy executor.
     pub(super) running: Vec<Running>,
@@ -54,13 +55,15 @@ pub(super) struct Running {
     pub(super) live: usize,
     /// When the last of them went.
     pub(super) abandoned_at: Option<Instant>,
-    /// Counted as stuck; its executor has been replaced.
+    /// Counted as stuck.
     pub(super) is_stuck: bool,
+    /// Another executor was made in place of its own.
+    pub(super) is_replaced: bool,
+    pub(super) lane: u64,
+    pub(super) rows: usize,
+    pub(super) started_at: Instant,
     interrupter: Arc<dyn Interrupt>,
     run_number: Arc<AtomicU64>,
-    lane: u64,
-    rows: usize,
-    started_at: Instant,
 }
 
 /// A batch for a worker.
@@ -78,6 +81,15 @@ pub(super) enum Next {
     WaitUntil(Instant),
     /// Nothing is queued, or no executor is free.
     Nothing,
+}
+
+/// What is left to do after a batch.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// It was counted as stuck.
+    pub(super) was_stuck: bool,
+    /// There is another executor in place of this one.
+    pub(super) superfluous: Option<Box<Executor>>,
 }
 
 /// How to get a worker to look at the queue.
@@ -140,6 +152,7 @@ impl State {
                     live,
                     abandoned_at: None,
                     is_stuck: false,
+                    is_replaced: false,
                     interrupter,
                     run_number,
                     lane,
@@ -159,14 +172,9 @@ impl State {
         }
     }
 
-    /// Puts an executor back and learns from its run. An executor that was replaced is returned, to be dropped
-    /// without the lock.
-    pub(super) fn finish(
-        &mut self,
-        done: Assignment,
-        report: &Report,
-        now: Instant,
-    ) -> Option<Box<Executor>> {
+    /// Puts an executor back and learns from its run. An executor that was replaced is
+    /// returned, to be dropped without the lock.
+    pub(super) fn finish(&mut self, done: Assignment, report: &Report, now: Instant) -> Finished {
         if report.clean {
             self.latency.record(done.lane, report.rows, now.saturating_duration_since(done.taken_at));
         }
@@ -174,13 +182,16 @@ impl State {
         let position = self.running.iter().position(|running| running.batch == done.batch);
         let running = position.map(|position| self.running.swap_remove(position));
         debug_assert!(running.is_some(), "a batch is finished once");
-        if running.is_some_and(|running| running.is_stuck) {
-            self.stuck -= 1;
+        let is_replaced = running.as_ref().is_some_and(|running| running.is_replaced);
+        let was_stuck = running.is_some_and(|running| running.is_stuck);
+        self.stuck -= usize::from(was_stuck);
+        if is_replaced {
+            self.replaced -= 1;
             self.threads_max -= 1;
-            return Some(done.executor);
+            return Finished { was_stuck, superfluous: Some(done.executor) };
         }
         self.idle.push(done.executor);
-        None
+        Finished { was_stuck, superfluous: None }
     }
 
     /// Whether a worker must be woken or spawned for what is queued. Counts it as notified.

@@ -11,7 +11,7 @@ use parking_lot::MutexGuard;
 use super::SchedulerError;
 use super::executor::Report;
 use super::shared::{Shared, answer};
-use super::state::{Assignment, Next, State};
+use super::state::{Assignment, Kick, Next, State};
 use super::ticket::Promise;
 
 /// The kernel keeps so many bytes of a thread's name.
@@ -60,7 +60,10 @@ fn work(shared: &Arc<Shared>) {
     state.notified = state.notified.saturating_sub(1);
     loop {
         if let Some((done, report)) = finished.take() {
-            shared.finish(&mut state, done, &report);
+            let superfluous = shared.finish(&mut state, done, &report, Instant::now());
+            if superfluous.is_some() {
+                MutexGuard::unlocked(&mut state, || drop(superfluous));
+            }
             if state.threads > state.threads_max {
                 break;
             }
@@ -90,7 +93,7 @@ fn work(shared: &Arc<Shared>) {
             }
         }
     }
-    end(state);
+    end(shared, state);
 }
 
 /// Runs a batch that was taken, on any thread.
@@ -125,9 +128,12 @@ fn sleep(shared: &Shared, state: &mut MutexGuard<'_, State>, until: Option<Insta
 }
 
 /// The thread ends; when the version has ended, so do the executors that nobody uses.
-fn end(mut state: MutexGuard<'_, State>) {
+fn end(shared: &Arc<Shared>, mut state: MutexGuard<'_, State>) {
     state.threads -= 1;
-    let executors = if state.is_closed { std::mem::take(&mut state.idle) } else { Vec::new() };
+    let kick = state.kick();
+    let executors =
+        if state.is_closed && kick == Kick::None { std::mem::take(&mut state.idle) } else { Vec::new() };
     drop(state);
     drop(executors);
+    shared.perform(kick);
 }
