@@ -8,10 +8,11 @@ pub mod describe;
 pub mod grpc;
 mod json;
 mod limits;
-pub mod parameters;
+mod parameters;
 mod rest;
 pub mod status;
 
 pub use self::json::{DecodeError, EncodeError, Found};
 pub use self::limits::Limits;
+pub use self::parameters::ParameterError;
 pub use self::rest::{InferBody, OutputForms};

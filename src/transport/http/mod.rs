@@ -7,6 +7,7 @@ mod body;
 mod compression;
 mod describe;
 mod infer;
+mod metrics;
 mod reply;
 mod repository;
 mod route;
@@ -22,6 +23,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 pub use self::infer::TIMEOUT_HEADER;
+pub use self::metrics::MetricsDoor;
 
 use self::reply::Reply;
 use self::route::{NoRoute, Route, Target};
