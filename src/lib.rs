@@ -7,6 +7,7 @@ pub mod tensor;
 pub mod metrics;
 pub mod model;
 pub mod infer;
+pub mod events;
 pub mod protocol;
 pub mod backend;
 pub mod scheduler;

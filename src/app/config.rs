@@ -110,6 +110,7 @@ fn models(settings: &Settings) -> Result<ManagerConfig, SettingsProblem> {
         startup_models: settings.list("repository.load_model")?.to_vec(),
         load_threads: settings.number("repository.load_threads")?,
         cores: settings.number("runtime.cores")?,
+        ..ManagerConfig::default()
     })
 }
 

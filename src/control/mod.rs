@@ -5,8 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::error::{Code, Coded};
-use crate::serving::{Manager, ModelControl};
+use crate::model::{ModelName, Version};
+use crate::serving::{LoadFailure, LoadRequest, Manager, ModelControl};
 
 /// What a client may override when it loads a model (Triton's model repository extension).
 #[derive(Debug, Clone, Default)]
@@ -14,7 +17,7 @@ pub struct LoadOverrides {
     /// Triton's `config` parameter: a model configuration as JSON.
     pub config_json: Option<String>,
     /// Triton's `file:<version>/<name>` parameters: files instead of those in the repository.
-    pub files: BTreeMap<String, bytes::Bytes>,
+    pub files: BTreeMap<String, Bytes>,
 }
 
 /// Why an operation was not done.
@@ -72,21 +75,99 @@ impl ControlPlane {
     }
 
     /// Loads or reloads a model and waits until it is served.
-    pub async fn load(&self, model: &str, _overrides: LoadOverrides) -> Result<(), ControlError> {
+    ///
+    /// # Errors
+    /// [`ControlError`]; what was served before is served still.
+    pub async fn load(&self, model: &str, overrides: LoadOverrides) -> Result<(), ControlError> {
         self.check_allowed()?;
-        Err(ControlError::UnknownModel { model: model.to_owned() })
+        let name = known_name(model)?;
+        let request = LoadRequest { config_json: overrides.config_json, files: uploads(overrides.files)? };
+        self.manager.load(&name, request).await.map_err(|failure| explain(model, failure))
     }
 
     /// Unloads every version of a model; requests that run finish.
+    ///
+    /// # Errors
+    /// [`ControlError::UnknownModel`] when the repository has no such model.
     pub async fn unload(&self, model: &str) -> Result<(), ControlError> {
         self.check_allowed()?;
-        Err(ControlError::UnknownModel { model: model.to_owned() })
+        let name = known_name(model)?;
+        self.manager.unload(&name).await.map_err(|failure| explain(model, failure))
     }
 
     fn check_allowed(&self) -> Result<(), ControlError> {
         match self.manager.control() {
             ModelControl::Explicit => Ok(()),
             mode => Err(ControlError::NotAllowed { mode: mode.as_str() }),
+        }
+    }
+}
+
+/// A text that is no model name names no model.
+fn known_name(model: &str) -> Result<ModelName, ControlError> {
+    model.parse().map_err(|_| ControlError::UnknownModel { model: shorten(model) })
+}
+
+fn explain(model: &str, failure: LoadFailure) -> ControlError {
+    match failure {
+        LoadFailure::Unknown => ControlError::UnknownModel { model: shorten(model) },
+        LoadFailure::Upload(reason) => ControlError::Invalid { reason },
+        failure => ControlError::LoadFailed { model: shorten(model), reason: failure.to_string() },
+    }
+}
+
+/// Files by version and name. A name is one plain file name: it cannot leave the version's folder.
+fn uploads(files: BTreeMap<String, Bytes>) -> Result<BTreeMap<(Version, String), Bytes>, ControlError> {
+    let mut uploads = BTreeMap::new();
+    for (key, data) in files {
+        let path = key.strip_prefix("file:").unwrap_or(&key);
+        let parts = path.split_once('/').and_then(|(version, file)| Some((version.parse().ok()?, file)));
+        let is_plain = |file: &str| {
+            !file.is_empty()
+                && file.len() <= 255
+                && !file.starts_with('.')
+                && !file.chars().any(|c| c.is_control() || matches!(c, '/' | '\\'))
+        };
+        match parts {
+            Some((version, file)) if is_plain(file) => uploads.insert((version, file.to_owned()), data),
+            _ => {
+                let reason =
+                    format!("'{}' is not 'file:<version>/<file name>' with a plain file name", shorten(&key));
+                return Err(ControlError::Invalid { reason });
+            }
+        };
+    }
+    Ok(uploads)
+}
+
+/// A client's text, short and printable enough for an error message.
+fn shorten(text: &str) -> String {
+    text.chars().take(64).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploaded_files_stay_in_their_version() {
+        let check = |key: &str, ok: bool| {
+            let files = BTreeMap::from([(key.to_owned(), Bytes::new())]);
+            assert_eq!(uploads(files).is_ok(), ok, "{key:?}");
+        };
+        check("file:1/model.onnx", true);
+        check("1/weights.bin", true);
+        for key in [
+            "file:1/../model.onnx",
+            "file:0/model.onnx",
+            "file:1/",
+            "file:model.onnx",
+            "1/a/b",
+            "1/.x",
+            "/1/a",
+            "1/a\0",
+        ] {
+            check(key, false);
         }
     }
 }

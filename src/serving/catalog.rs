@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::{IndexEntry, ServableState};
-use crate::model::{ModelName, Version};
+use crate::model::{ModelId, ModelName, Version};
 
 /// What is known of every model and version.
 #[derive(Debug, Default)]
@@ -37,6 +37,15 @@ pub(super) struct Status {
     pub(super) state: ServableState,
     /// Why it is not available, or why a newer load of it is not.
     pub(super) reason: String,
+    /// Which load of the version this is about.
+    pub(super) serial: u64,
+}
+
+impl Status {
+    /// A version that has ended, or never began.
+    pub(super) fn ended(reason: impl Into<String>) -> Status {
+        Status { state: ServableState::End, reason: reason.into(), serial: 0 }
+    }
 }
 
 impl Catalog {
@@ -49,10 +58,27 @@ impl Catalog {
         };
     }
 
-    /// Changes what is known of `model`, if it is known.
-    pub(super) fn update(&self, model: &ModelName, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.models.lock().get_mut(&**model) {
-            change(entry);
+    /// A load of a version that is not served has come to `state`. States only move forward within one load; a load
+    /// with a new serial number starts anew. While an older load of the version is served, that is its state.
+    pub(super) fn advance(&self, id: &ModelId, serial: u64, state: ServableState) {
+        let mut models = self.models.lock();
+        let versions = &mut models.entry(id.name.clone()).or_default().versions;
+        let status = versions.entry(id.version).or_insert_with(|| Status::ended(""));
+        if status.state == ServableState::Available {
+            return;
+        }
+        debug_assert!(status.serial < serial || (status.serial == serial && status.state <= state));
+        *status = Status { state, reason: String::new(), serial };
+    }
+
+    /// A version was dropped by its last request.
+    pub(super) fn ended(&self, id: &ModelId, serial: u64) {
+        let mut models = self.models.lock();
+        let status = models.get_mut(&*id.name).and_then(|entry| entry.versions.get_mut(&id.version));
+        if let Some(status) = status.filter(|status| status.serial == serial)
+            && status.state == ServableState::Draining
+        {
+            status.state = ServableState::End;
         }
     }
 

@@ -7,22 +7,32 @@ use parking_lot::Mutex;
 
 use super::catalog::Catalog;
 use super::error::shorten;
+use super::gate::Gate;
+use super::metrics::{Measured, ServingMetrics};
 use super::table::{Miss, ServingTable};
 use super::{EngineError, IndexEntry, ModelStatistics, Servable, respond};
-use crate::infer::{InferRequest, InferResponse, Timing};
+use crate::error::{Code, Coded};
+use crate::events::{Event, EventBus};
+use crate::infer::{AnswerObserver, InferRequest, InferResponse, Protocol, Timing};
 use crate::metrics::{MetricsError, Registry};
 use crate::model::{ModelName, Version};
 use crate::scheduler::Job;
 
 /// The data plane.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Engine {
     /// What is served. Requests only load it; `publish` alone stores.
     table: ArcSwap<ServingTable>,
     /// Held while a new table is made from the current one, so that no publication is lost.
     publishing: Mutex<()>,
     /// What is known, served or not.
-    pub(super) catalog: Catalog,
+    pub(super) catalog: Arc<Catalog>,
+    /// Who is inside, for shutting down.
+    gate: Gate,
+    /// The families of metrics.
+    pub(super) metrics: ServingMetrics,
+    /// What happens to models.
+    pub(super) events: EventBus,
 }
 
 impl Engine {
@@ -30,14 +40,42 @@ impl Engine {
     ///
     /// # Errors
     /// When its metric families are registered already.
-    pub fn new(_metrics: &Registry) -> Result<Engine, MetricsError> {
-        Ok(Engine::default())
+    pub fn new(registry: &Registry) -> Result<Engine, MetricsError> {
+        Ok(Engine {
+            table: ArcSwap::default(),
+            publishing: Mutex::new(()),
+            catalog: Arc::default(),
+            gate: Gate::default(),
+            metrics: ServingMetrics::register(registry)?,
+            events: EventBus::new(),
+        })
     }
 
     /// Answers one request. The only way in, for every protocol.
+    ///
+    /// # Errors
+    /// [`EngineError`], counted by its code. A caller that drops the future frees the request's place at once.
     pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, EngineError> {
-        let servable = self.find(&request.model, &request.version)?;
-        answer(&servable, request).await
+        let protocol = request.protocol;
+        let entered = self.gate.enter().ok_or(EngineError::ShuttingDown);
+        let routed = entered.and_then(|pass| Ok((pass, self.find(&request.model, &request.version)?)));
+        let (_pass, servable) = routed.inspect_err(|error| self.refused(protocol, error.code()))?;
+        let measured = Measured::start(&servable.metrics, protocol, request.timing.received);
+        match answer(&servable, request).await {
+            Ok((response, rows)) => {
+                measured.succeeded(rows, &response.timing);
+                Ok(response)
+            }
+            Err(error) => {
+                measured.failed(error.code());
+                Err(error)
+            }
+        }
+    }
+
+    /// Counts a request that a transport refused before it could come here: malformed, too large, or too many.
+    pub fn refused(&self, protocol: Protocol, code: Code) {
+        self.metrics.unrouted(protocol, code);
     }
 
     /// Whether the process works at all.
@@ -47,7 +85,28 @@ impl Engine {
 
     /// Whether every model that must be served is, and the server is not draining.
     pub fn is_ready(&self) -> bool {
-        self.catalog.is_ready()
+        self.catalog.is_ready() && !self.gate.is_closed()
+    }
+
+    /// Lets no more requests in, and is ready no more. Those inside finish.
+    pub fn begin_drain(&self) {
+        self.gate.close();
+        self.decide_ready();
+    }
+
+    /// Requests that are being answered.
+    pub fn in_flight(&self) -> usize {
+        self.gate.inside()
+    }
+
+    /// Waits until no request is being answered.
+    pub async fn idle(&self) {
+        self.gate.idle().await;
+    }
+
+    /// What happens to models from now on.
+    pub fn events(&self) -> &EventBus {
+        &self.events
     }
 
     /// The version that a request for `model` and `version` (empty for the default) would go to.
@@ -71,8 +130,19 @@ impl Engine {
 
     /// Statistics of one version, of all served versions of a model (empty `version`), or of everything (empty
     /// `model`).
-    pub fn statistics(&self, _model: &str, _version: &str) -> Result<Vec<ModelStatistics>, EngineError> {
-        Ok(Vec::new())
+    ///
+    /// # Errors
+    /// When `model` or `version` is not served.
+    pub fn statistics(&self, model: &str, version: &str) -> Result<Vec<ModelStatistics>, EngineError> {
+        let servables = match (model, version) {
+            ("", _) => self.served(),
+            (model, "") => {
+                self.find(model, "")?;
+                self.table.load().versions(model).to_vec()
+            }
+            (model, version) => vec![self.find(model, version)?],
+        };
+        Ok(servables.iter().map(|servable| servable.metrics.statistics.snapshot(servable)).collect())
     }
 
     /// Everything that is served, by name and version.
@@ -86,6 +156,20 @@ impl Engine {
         let _publishing = self.publishing.lock();
         let next = self.table.load().with_model(model, versions);
         self.table.store(Arc::new(next));
+    }
+
+    /// Takes away what is shown of a version that is served no more. Requests that hold it still count in their
+    /// handles, which nobody sees.
+    pub(super) fn retire(&self, servable: &Servable) {
+        servable.metrics.retire();
+        self.metrics.forget_version(&servable.id);
+        self.events.send(Event::Unloaded { id: servable.id.clone() });
+    }
+
+    /// Decides readiness anew, after a change.
+    pub(super) fn decide_ready(&self) {
+        self.catalog.decide_ready();
+        self.metrics.server_ready(self.is_ready());
     }
 
     /// Why the table has no answer. Slow path: a request that finds its version never comes here.
@@ -112,24 +196,22 @@ impl Engine {
 }
 
 /// Validates `request` against the version it was routed to, has it run, and puts the answer together.
-async fn answer(servable: &Servable, request: InferRequest) -> Result<InferResponse, EngineError> {
+/// Returns its rows, too.
+async fn answer(servable: &Servable, request: InferRequest) -> Result<(InferResponse, usize), EngineError> {
     let selection = respond::select(servable, &request.outputs)?;
     let bound = servable.contract.bind(&servable.name, request.inputs)?;
-    let job = Job {
-        inputs: bound.inputs,
-        rows: bound.rows,
-        priority: request.priority,
-        deadline: request.deadline,
-    };
+    let rows = bound.rows;
+    let job = Job { inputs: bound.inputs, rows, priority: request.priority, deadline: request.deadline };
     let reply = servable.scheduler.submit(job).await?;
     let outputs = respond::collect(servable, &selection, reply.outputs)?;
-    Ok(InferResponse {
+    let response = InferResponse {
         model: Arc::clone(&servable.name),
         version: servable.id.version,
         version_text: Arc::clone(&servable.version_text),
         id: request.id,
         outputs,
         timing: Timing { received: request.timing.received, decode: request.timing.decode, ..reply.timing },
-        observer: None,
-    })
+        observer: Some(Arc::clone(&servable.metrics) as Arc<dyn AnswerObserver>),
+    };
+    Ok((response, rows))
 }

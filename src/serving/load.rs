@@ -1,15 +1,24 @@
-//! From files to a [`Servable`]: open, decide how to batch and with how many workers, warm up, start the workers.
-//! Takes as long as the model needs; runs on the manager's threads, never on the async runtime.
+//! From files to a [`Servable`]: probe, open, decide how to batch and with how many workers, warm up, start the
+//! workers. Takes as long as the model needs; runs on the manager's threads, never on the async runtime.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use super::Servable;
-use super::repository::VersionFiles;
+use super::catalog::Catalog;
+use super::metrics::{ServingMetrics, VersionMetrics};
+use super::plan::{BatchRefused, Findings, Machine, Rows, plan_batch, plan_threads};
+use super::repository::{MODEL_FILE, VersionFiles};
+use super::servable::Farewell;
+use super::settings::Settings;
 use super::validate::Contract;
-use crate::backend::{Artifact, Backend, BackendError, OpenOptions};
+use super::{Servable, ServableState};
+use crate::backend::{Artifact, Backend, BackendError, Model, OpenOptions};
 use crate::error::Coded;
-use crate::model::{ModelConfig, ModelId};
+use crate::events::EventBus;
+use crate::model::settings::{ParsedModelConfig, SettingsError, Source};
+use crate::model::{ModelId, Signature};
 use crate::scheduler::{Plan, Scheduler, SchedulerError, SchedulerMetrics};
 
 /// Why a version is not served.
@@ -17,14 +26,26 @@ use crate::scheduler::{Plan, Scheduler, SchedulerError, SchedulerMetrics};
 #[non_exhaustive]
 pub(super) enum LoadError {
     /// The folder has no model file.
-    #[error("the version's folder has no model.onnx")]
-    NoFile,
+    #[error("the version's folder has no {0}")]
+    NoFile(String),
+    /// The probe refused it.
+    #[error("{0}")]
+    Probe(String),
     /// The backend refused it.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// The settings do not fit the model.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The batch size does not fit the model.
+    #[error(transparent)]
+    Batch(#[from] BatchRefused),
     /// Its workers could not be started.
     #[error("the workers could not be started: {0}")]
     Scheduler(#[from] SchedulerError),
+    /// The files changed while they were read; the next look finds them settled.
+    #[error("the files changed while they were loaded")]
+    Changing,
 }
 
 impl LoadError {
@@ -37,51 +58,150 @@ impl LoadError {
     }
 }
 
+/// Learns about a version before the server opens it, at no risk to the server.
+pub(super) trait Probe: Send + Sync + std::fmt::Debug {
+    /// What running the version showed, or why it must not be opened.
+    fn findings(&self, artifact: &Artifact, settings: &Settings) -> Result<Findings, String>;
+}
+
 /// Loads versions.
 #[derive(Debug)]
 pub(super) struct Loader {
     pub(super) backend: Arc<dyn Backend>,
-    /// Cores of the machine that models may use.
+    /// `None` opens models unseen.
+    pub(super) probe: Option<Arc<dyn Probe>>,
+    /// Cores that models may use.
     pub(super) cores: usize,
+    /// Versions that share the machine.
+    pub(super) versions: AtomicUsize,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) families: ServingMetrics,
+    pub(super) events: EventBus,
+    /// Numbers the loads of the process, from 1.
+    pub(super) serial: AtomicU64,
 }
 
 impl Loader {
-    /// Loads one version and starts its workers.
+    /// Loads one version and starts its workers. It is not served until it is published.
     pub(super) fn load(
         &self,
         id: &ModelId,
         files: &VersionFiles,
-        config: &ModelConfig,
+        settings: &Settings,
     ) -> Result<Arc<Servable>, LoadError> {
-        if files.stamps.is_empty() {
-            return Err(LoadError::NoFile);
-        }
-        let options = OpenOptions { runtime: config.runtime.clone(), instances: config.instances.clone() };
-        let model = self.backend.open(&Artifact { path: files.path.clone() }, &options)?;
-        let signature = model.signature().clone();
-        let workers =
-            config.instances.count.unwrap_or(self.cores).min(model.concurrency_max().unwrap_or(usize::MAX));
-        let max_batch_size =
-            config.max_batch_size.unwrap_or(if signature.has_batch_candidate() { 64 } else { 0 });
-        let plan = Plan {
-            label: format!("{}/{}", id.name, id.version),
-            max_batch_size,
-            queue: config.queue.clone(),
-            workers,
-            inline_run_max: None,
+        let started = Instant::now();
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
+        self.catalog.advance(id, serial, ServableState::Loading);
+        let artifact = artifact(files, settings)?;
+        let findings = match &self.probe {
+            Some(probe) => probe.findings(&artifact, settings).map_err(LoadError::Probe)?,
+            None => Findings { rows: Rows::Independent, survives_empty: false, run: None, memory_bytes: 0 },
         };
-        let scheduler = Scheduler::start(model, plan, SchedulerMetrics::detached())?;
-        Ok(Arc::new(Servable {
+        let mut parsed = settings.parsed.clone();
+        let machine = Machine { cores: self.cores, versions: self.versions.load(Ordering::Relaxed) };
+        plan_threads(&mut parsed, &findings, machine);
+        let options = OpenOptions {
+            runtime: parsed.config.runtime.clone(),
+            instances: parsed.config.instances.clone(),
+        };
+        let model = self.backend.open(&artifact, &options)?;
+        self.catalog.advance(id, serial, ServableState::Verifying);
+        parsed.check_signature(model.signature(), &settings.origin)?;
+        settle_batch(&mut parsed, model.signature(), &findings)?;
+        let farewell = Farewell {
+            catalog: Arc::clone(&self.catalog),
+            events: self.events.clone(),
             id: id.clone(),
-            name: id.name.shared(),
-            version_text: id.version.to_string().into(),
-            contract: Contract::new(&signature, max_batch_size > 0, config.allow_empty.unwrap_or(false)),
-            signature,
-            config: config.clone(),
-            max_batch_size,
-            workers,
-            labels: BTreeMap::new(),
-            scheduler,
-        }))
+            serial,
+        };
+        let metrics = Arc::new(VersionMetrics::new(&self.families, id));
+        let queue_metrics = self.families.scheduler.resolve(&id.name, &id.version.to_string());
+        let mut servable = assemble(model, parsed, farewell, metrics, queue_metrics)?;
+        servable.labels = settings.labels.clone();
+        servable.memory_bytes = findings.memory_bytes;
+        servable.load_duration = started.elapsed();
+        Ok(Arc::new(servable))
     }
+}
+
+/// The model file of a version, which must be there.
+fn artifact(files: &VersionFiles, settings: &Settings) -> Result<Artifact, LoadError> {
+    let name = settings.parsed.model_file.as_deref().unwrap_or(MODEL_FILE);
+    if !files.stamps.contains_key(name) {
+        return Err(LoadError::NoFile(name.to_owned()));
+    }
+    // A model that is one file is called as its user called it.
+    Ok(Artifact {
+        path: files.folder.as_ref().map_or_else(|| files.path.clone(), |folder| folder.join(name)),
+    })
+}
+
+/// Writes what was decided about batching and dimensions of 0 into the settings, with the reasons.
+fn settle_batch(
+    parsed: &mut ParsedModelConfig,
+    signature: &Signature,
+    findings: &Findings,
+) -> Result<(), BatchRefused> {
+    let (max_batch_size, warning) = plan_batch(&parsed.config, signature, &findings.rows)?;
+    parsed.warnings.extend(warning);
+    if parsed.config.max_batch_size != Some(max_batch_size) {
+        let why = match &findings.rows {
+            _ if !signature.has_batch_candidate() => {
+                "inputs and outputs have no dynamic first dimension in common"
+            }
+            Rows::Independent => "rows were proved independent of each other",
+            Rows::Dependent(why) | Rows::Unknown(why) => why,
+        };
+        parsed.sources.insert("max_batch_size".to_owned(), Source::Inferred(why.to_owned()));
+        parsed.config.max_batch_size = Some(max_batch_size);
+    }
+    if parsed.config.allow_empty.is_none() {
+        parsed.config.allow_empty = Some(findings.survives_empty);
+        let why =
+            if findings.survives_empty { "the probe survived it" } else { "the probe did not survive it" };
+        parsed.sources.insert("allow_empty".to_owned(), Source::Inferred(why.to_owned()));
+    }
+    Ok(())
+}
+
+/// Starts the workers of an opened model.
+fn assemble(
+    model: Arc<dyn Model>,
+    mut parsed: ParsedModelConfig,
+    farewell: Farewell,
+    metrics: Arc<VersionMetrics>,
+    queue_metrics: SchedulerMetrics,
+) -> Result<Servable, SchedulerError> {
+    let id = farewell.id.clone();
+    let signature = model.signature().clone();
+    let max_batch_size = parsed.config.max_batch_size.unwrap_or(0);
+    let allow_empty = parsed.config.allow_empty.unwrap_or(false);
+    let workers =
+        parsed.config.instances.count.unwrap_or(1).min(model.concurrency_max().unwrap_or(usize::MAX)).max(1);
+    let plan = Plan {
+        label: format!("{}/{}", id.name, id.version),
+        max_batch_size,
+        queue: parsed.config.queue.clone(),
+        workers,
+        inline_run_max: None,
+    };
+    let scheduler = Scheduler::start(model, plan, queue_metrics)?;
+    Ok(Servable {
+        name: id.name.shared(),
+        version_text: id.version.to_string().into(),
+        contract: Contract::new(&signature, max_batch_size > 0, allow_empty),
+        id,
+        signature,
+        config: parsed.config.clone(),
+        max_batch_size,
+        workers,
+        labels: BTreeMap::new(),
+        warnings: std::mem::take(&mut parsed.warnings),
+        settings: parsed,
+        memory_bytes: 0,
+        load_duration: Duration::ZERO,
+        scheduler,
+        metrics,
+        farewell,
+    })
 }

@@ -4,23 +4,27 @@
 //! signature, and hands it to the version's scheduler. Loading, verifying and swapping versions happen on their own
 //! threads ([`Manager`]) and end in one pointer store. This module never looks at a wire format.
 
-mod catalog;
-mod classify;
 mod engine;
-mod error;
+mod table;
+mod servable;
+mod validate;
+mod respond;
+mod classify;
+mod gate;
+mod metrics;
+mod statistics;
+mod state;
+mod catalog;
+mod repository;
+mod settings;
+mod plan;
 mod load;
 mod manager;
-mod repository;
-mod respond;
-mod servable;
-mod state;
-mod statistics;
-mod table;
-mod validate;
+mod error;
 
 pub use self::engine::Engine;
 pub use self::error::EngineError;
-pub use self::manager::{Manager, ManagerConfig, ModelControl, RepositoryError};
+pub use self::manager::{LoadFailure, LoadRequest, Manager, ManagerConfig, ModelControl, RepositoryError};
 pub use self::servable::Servable;
 pub use self::state::{IndexEntry, ServableState};
 pub use self::statistics::{BatchStatistics, DurationCount, ModelStatistics};

@@ -11,5 +11,9 @@
 //! ```
 
 mod scan;
+mod diff;
 
-pub(super) use self::scan::{ModelFiles, Snapshot, Source, VersionFiles, scan, scan_model};
+pub(super) use self::diff::{Change, choose, diff};
+pub(super) use self::scan::{
+    MODEL_FILE, ModelFiles, Snapshot, Source, VersionFiles, scan, scan_folder, scan_model,
+};

@@ -1,6 +1,6 @@
 //! One look at the paths that were given: names, versions and the stamps of their files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use crate::model::{ModelName, Version};
 
 /// The file that holds a version's model.
-pub(crate) const MODEL_FILE: &str = "model.onnx";
+pub(in crate::serving) const MODEL_FILE: &str = "model.onnx";
 
 /// Most entries of a folder that are looked at; what is beyond them is not served, with a warning.
 const ENTRIES_MAX: usize = 100_000;
 
 /// A path to serve from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(in crate::serving) enum Source {
     /// A folder of models.
     Repository(PathBuf),
     /// The folder of one model.
@@ -27,39 +27,43 @@ pub(crate) enum Source {
 
 /// What one look has seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Snapshot {
+pub(in crate::serving) struct Snapshot {
     /// Models by name.
-    pub(crate) models: BTreeMap<ModelName, ModelFiles>,
+    pub(in crate::serving) models: BTreeMap<ModelName, ModelFiles>,
     /// What is there and not served, and why. The same defect gives the same text at every look.
-    pub(crate) warnings: Vec<String>,
+    pub(in crate::serving) warnings: Vec<String>,
+    /// Models whose folder could not be read this time: nothing is known about them.
+    pub(in crate::serving) unreadable: BTreeSet<ModelName>,
 }
 
 /// A model's files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ModelFiles {
+pub(in crate::serving) struct ModelFiles {
     /// The model's folder; `None` for a model that is one file.
-    pub(crate) folder: Option<PathBuf>,
+    pub(in crate::serving) folder: Option<PathBuf>,
     /// The files beside the version folders, configuration and labels among them.
-    pub(crate) common: Stamps,
+    pub(in crate::serving) common: Stamps,
     /// The versions.
-    pub(crate) versions: BTreeMap<Version, VersionFiles>,
+    pub(in crate::serving) versions: BTreeMap<Version, VersionFiles>,
 }
 
 /// A version's files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct VersionFiles {
+pub(in crate::serving) struct VersionFiles {
+    /// The version's folder; `None` for a model that is one file.
+    pub(in crate::serving) folder: Option<PathBuf>,
     /// The model file, which need not be there.
-    pub(crate) path: PathBuf,
+    pub(in crate::serving) path: PathBuf,
     /// Every file in the version's folder: external data changes a model too.
-    pub(crate) stamps: Stamps,
+    pub(in crate::serving) stamps: Stamps,
 }
 
 /// File names and what tells that a file has changed.
-pub(crate) type Stamps = BTreeMap<String, Stamp>;
+pub(in crate::serving) type Stamps = BTreeMap<String, Stamp>;
 
 /// What tells that a file has changed: a rewrite changes its time or length, a rename its inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub(in crate::serving) struct Stamp {
     len: u64,
     inode: u64,
     modified_s: i64,
@@ -79,7 +83,7 @@ impl Stamp {
 
 impl Source {
     /// What `path` is.
-    pub(crate) fn detect(path: &Path) -> io::Result<Source> {
+    pub(in crate::serving) fn detect(path: &Path) -> io::Result<Source> {
         let metadata = fs::metadata(path)?;
         let path = path.canonicalize()?;
         if metadata.is_file() {
@@ -111,7 +115,7 @@ impl Source {
 /// # Errors
 /// When a repository folder cannot be read at all: better to keep what was seen before than to take an unreachable
 /// disk for an empty one.
-pub(crate) fn scan(sources: &[Source]) -> io::Result<Snapshot> {
+pub(in crate::serving) fn scan(sources: &[Source]) -> io::Result<Snapshot> {
     let mut snapshot = Snapshot::default();
     for source in sources {
         match source {
@@ -141,7 +145,7 @@ pub(crate) fn scan(sources: &[Source]) -> io::Result<Snapshot> {
 }
 
 /// Looks at one model only; `None` when no source has it.
-pub(crate) fn scan_model(sources: &[Source], name: &ModelName) -> io::Result<Option<ModelFiles>> {
+pub(in crate::serving) fn scan_model(sources: &[Source], name: &ModelName) -> io::Result<Option<ModelFiles>> {
     for source in sources {
         if let Source::File(path) = source
             && path.file_stem().is_some_and(|stem| stem == &**name)
@@ -170,7 +174,10 @@ impl Snapshot {
             Ok(files) => {
                 self.models.insert(name, files);
             }
-            Err(error) => self.warnings.push(format!("{}: {error}", path.display())),
+            Err(error) => {
+                self.warnings.push(format!("{}: {error}", path.display()));
+                self.unreadable.insert(name);
+            }
         }
     }
 }
@@ -181,15 +188,32 @@ impl ModelFiles {
     }
 }
 
+impl VersionFiles {
+    /// Whether the files are not what they were when they were looked at.
+    pub(in crate::serving) fn have_changed(&self) -> bool {
+        let now = match &self.folder {
+            Some(folder) => scan_version(folder).map(|files| files.stamps),
+            None => {
+                fs::metadata(&self.path).map(|file| Stamps::from([(MODEL_FILE.to_owned(), Stamp::of(&file))]))
+            }
+        };
+        now.map_or(true, |now| now != self.stamps)
+    }
+}
+
 fn scan_file(path: &Path) -> io::Result<ModelFiles> {
     let stamp = Stamp::of(&fs::metadata(path)?);
-    let files =
-        VersionFiles { path: path.to_owned(), stamps: Stamps::from([(MODEL_FILE.to_owned(), stamp)]) };
+    let files = VersionFiles {
+        folder: None,
+        path: path.to_owned(),
+        stamps: Stamps::from([(MODEL_FILE.to_owned(), stamp)]),
+    };
     let first = Version::new(1).ok_or(io::ErrorKind::InvalidData)?;
     Ok(ModelFiles { folder: None, common: Stamps::new(), versions: BTreeMap::from([(first, files)]) })
 }
 
-fn scan_folder(folder: &Path) -> io::Result<ModelFiles> {
+/// Looks at one model's folder.
+pub(in crate::serving) fn scan_folder(folder: &Path) -> io::Result<ModelFiles> {
     let mut files = ModelFiles { folder: Some(folder.to_owned()), ..ModelFiles::default() };
     let (entries, _) = list(folder)?;
     for name in entries {
@@ -208,7 +232,11 @@ fn scan_folder(folder: &Path) -> io::Result<ModelFiles> {
 }
 
 fn scan_version(folder: &Path) -> io::Result<VersionFiles> {
-    let mut files = VersionFiles { path: folder.join(MODEL_FILE), stamps: Stamps::new() };
+    let mut files = VersionFiles {
+        folder: Some(folder.to_owned()),
+        path: folder.join(MODEL_FILE),
+        stamps: Stamps::new(),
+    };
     let (entries, _) = list(folder)?;
     for name in entries {
         let Ok(metadata) = fs::metadata(folder.join(&name)) else { continue };
