@@ -36,6 +36,13 @@ impl<E: Coded> From<&E> for Failure {
     }
 }
 
+impl Failure {
+    /// The failure that a client sees of `error`; for `map_err`.
+    pub fn of<E: Coded>(error: E) -> Failure {
+        Failure::from(&error)
+    }
+}
+
 /// The row of the table for `code`.
 fn row(code: Code) -> (tonic::Code, u16) {
     match code {

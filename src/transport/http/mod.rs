@@ -3,25 +3,34 @@
 //! Inference is matched and answered without a router, middleware or a boxed future; everything else is answered by
 //! plain functions of the two doors, `Engine` and `ControlPlane`.
 
+mod body;
+mod compression;
 mod describe;
+mod infer;
+mod metrics;
 mod reply;
+mod repository;
 mod route;
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use serde_json::json;
 
-use self::reply::{Reply, ReplyBody};
+pub use self::infer::TIMEOUT_HEADER;
+pub use self::metrics::MetricsDoor;
+
+use self::reply::Reply;
 use self::route::{NoRoute, Route, Target};
 use super::inflight::InFlight;
 use super::listener::{Listener, Versions};
 use super::shutdown::ShutdownSignal;
 use crate::control::ControlPlane;
-use crate::error::Code;
 use crate::protocol::Limits;
 use crate::protocol::status::Failure;
 use crate::serving::{Engine, EngineError};
@@ -38,6 +47,9 @@ pub const EXTENSIONS: [&str; 7] = [
     "parameters",
     "statistics",
 ];
+
+/// The client's name for a request, echoed.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the routes need.
 #[derive(Debug, Clone)]
@@ -67,14 +79,37 @@ impl HttpDoor {
     }
 
     /// Answers one request.
-    pub(super) async fn answer<B: Body>(&self, request: Request<B>) -> Response<ReplyBody> {
-        match route::route(request.method(), request.uri().path()) {
-            Ok(route) => self.answer_other(route),
-            Err(error) => no_route(&error),
+    async fn answer<B>(&self, request: Request<B>) -> Reply
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (head, body) = request.into_parts();
+        let header_bytes: usize =
+            head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if header_bytes > self.limits.header_bytes_max {
+            let message = format!("the headers are larger than {} bytes", self.limits.header_bytes_max);
+            return reply::error_text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &message);
         }
+        let mut reply = match route::route(&head.method, head.uri.path()) {
+            Ok(Route::Infer(target)) => {
+                self.infer(&target, &head.headers, body).await.unwrap_or_else(|error| reply::failure(&error))
+            }
+            // Boxed, so that the future of an inference is not as large as that of a model load.
+            Ok(route) => Box::pin(self.answer_other(route, &head.headers, body)).await,
+            Err(error) => no_route(&error),
+        };
+        if let Some(id) = head.headers.get(REQUEST_ID) {
+            reply.headers_mut().insert(REQUEST_ID, id.clone());
+        }
+        reply
     }
 
-    fn answer_other(&self, route: Route<'_>) -> Reply {
+    async fn answer_other<B>(&self, route: Route<'_>, headers: &HeaderMap, body: B) -> Reply
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
         let answer = match route {
             Route::ServerMetadata => Ok(self.server_metadata()),
             Route::Live => Ok(health("live", self.engine.is_live())),
@@ -85,9 +120,14 @@ impl HttpDoor {
             Route::ModelReady(target) => self.model_ready(&target),
             Route::Config(target) => self.config(&target),
             Route::Statistics(target) => self.statistics(&target.model, &target.version),
-            _ => Ok(reply::failure(&Failure::new(Code::Unimplemented, "not implemented yet"))),
+            Route::TraceSetting => Ok(repository::trace_setting()),
+            Route::Logging => Ok(repository::logging()),
+            Route::Index => return or_failure(self.index(headers, body).await),
+            Route::Load(model) => return or_failure(self.load(&model, headers, body).await),
+            Route::Unload(model) => return or_failure(self.unload(&model, headers, body).await),
+            Route::Infer(target) => return or_failure(self.infer(&target, headers, body).await),
         };
-        answer.unwrap_or_else(|error| reply::failure(&Failure::from(&error)))
+        or_failure(answer)
     }
 
     fn server_metadata(&self) -> Reply {
@@ -103,31 +143,34 @@ impl HttpDoor {
         reply::json(StatusCode::OK, &json!({ "models": names }))
     }
 
-    fn metadata(&self, target: &Target<'_>) -> Result<Reply, EngineError> {
-        let servable = self.engine.find(&target.model, &target.version)?;
+    fn metadata(&self, target: &Target<'_>) -> Result<Reply, Failure> {
+        let servable = self.engine.find(&target.model, &target.version).map_err(Failure::of)?;
         let versions: Vec<String> =
             self.engine.versions(&target.model).iter().map(ToString::to_string).collect();
         let model = describe::description(&servable);
         Ok(reply::json(StatusCode::OK, &describe::metadata(&model, &versions)))
     }
 
-    fn config(&self, target: &Target<'_>) -> Result<Reply, EngineError> {
-        let servable = self.engine.find(&target.model, &target.version)?;
+    fn config(&self, target: &Target<'_>) -> Result<Reply, Failure> {
+        let servable = self.engine.find(&target.model, &target.version).map_err(Failure::of)?;
         Ok(reply::json(StatusCode::OK, &describe::config(&describe::description(&servable))))
     }
 
-    fn model_ready(&self, target: &Target<'_>) -> Result<Reply, EngineError> {
+    fn model_ready(&self, target: &Target<'_>) -> Result<Reply, Failure> {
         let ready = match self.engine.find(&target.model, &target.version) {
             Ok(_) => true,
             Err(EngineError::NotReady { .. }) => false,
-            Err(error) => return Err(error),
+            Err(error) => return Err(Failure::of(error)),
         };
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         Ok(reply::json(status, &json!({ "name": target.model, "ready": ready })))
     }
 
-    fn statistics(&self, model: &str, version: &str) -> Result<Reply, EngineError> {
-        Ok(reply::json(StatusCode::OK, &describe::statistics(&self.engine.statistics(model, version)?)))
+    fn statistics(&self, model: &str, version: &str) -> Result<Reply, Failure> {
+        Ok(reply::json(
+            StatusCode::OK,
+            &describe::statistics(&self.engine.statistics(model, version).map_err(Failure::of)?),
+        ))
     }
 }
 
@@ -135,6 +178,10 @@ impl HttpDoor {
 fn health(what: &'static str, good: bool) -> Reply {
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     reply::json(status, &json!({ what: good }))
+}
+
+fn or_failure(answer: Result<Reply, Failure>) -> Reply {
+    answer.unwrap_or_else(|error| reply::failure(&error))
 }
 
 fn no_route(error: &NoRoute) -> Reply {

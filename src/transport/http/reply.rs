@@ -114,6 +114,11 @@ pub(super) fn method_not_allowed(allow: &'static str) -> Reply {
     reply
 }
 
+/// At most the first 48 bytes of a header's text.
+pub(super) fn shorten_header(text: &str) -> String {
+    text.get(..text.floor_char_boundary(48)).unwrap_or_default().escape_debug().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;

@@ -1,0 +1,159 @@
+//! The model repository extension: index, load, unload. And the trace and log settings, which are read but, for now,
+//! not changed by request.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::Body;
+use serde_json::{Map, Value, json};
+
+use super::HttpDoor;
+use super::body::{self, Bounds};
+use super::describe;
+use super::reply::{self, Reply};
+use crate::control::LoadOverrides;
+use crate::error::Code;
+use crate::protocol::status::Failure;
+
+impl HttpDoor {
+    /// `POST /v2/repository/index`, body empty or `{"ready": bool}`.
+    pub(super) async fn index<B>(&self, headers: &HeaderMap, body: B) -> Result<Reply, Failure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let request = self.read_object(headers, body).await?;
+        let ready_only = request.get("ready").and_then(Value::as_bool).unwrap_or(false);
+        Ok(reply::json(StatusCode::OK, &describe::index(&self.engine.index(ready_only))))
+    }
+
+    /// `POST /v2/repository/models/{m}/load`.
+    pub(super) async fn load<B>(&self, model: &str, headers: &HeaderMap, body: B) -> Result<Reply, Failure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let mut request = self.read_object(headers, body).await?;
+        let overrides = overrides(request.remove("parameters"))?;
+        self.control.load(model, overrides).await.map_err(Failure::of)?;
+        Ok(reply::empty(StatusCode::OK))
+    }
+
+    /// `POST /v2/repository/models/{m}/unload`.
+    pub(super) async fn unload<B>(&self, model: &str, headers: &HeaderMap, body: B) -> Result<Reply, Failure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        // `unload_dependents` changes nothing: no model here depends on another.
+        self.read_object(headers, body).await?;
+        self.control.unload(model).await.map_err(Failure::of)?;
+        Ok(reply::empty(StatusCode::OK))
+    }
+
+    /// The body as a JSON object; empty for an empty body.
+    async fn read_object<B>(&self, headers: &HeaderMap, body: B) -> Result<Map<String, Value>, Failure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let bounds = Bounds { bytes_max: self.limits.body_bytes_max, stall: self.limits.stall_timeout };
+        let body = body::read(headers, body, bounds).await.map_err(Failure::of)?;
+        if body.trim_ascii().is_empty() {
+            return Ok(Map::new());
+        }
+        match serde_json::from_slice(&body) {
+            Ok(Value::Object(object)) => Ok(object),
+            Ok(_) => Err(invalid("the body must be a JSON object")),
+            Err(error) => Err(invalid(format!("the body is not JSON: {error}"))),
+        }
+    }
+}
+
+/// Triton's load parameters: `config` and `file:<version>/<name>`.
+fn overrides(parameters: Option<Value>) -> Result<LoadOverrides, Failure> {
+    let parameters = match parameters {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(parameters)) => parameters,
+        Some(_) => return Err(invalid("'parameters' must be a JSON object")),
+    };
+    let mut overrides = LoadOverrides { config_json: None, files: BTreeMap::new() };
+    for (key, value) in parameters {
+        let Value::String(text) = value else {
+            return Err(invalid(format!("parameter '{}' must be a string", key.escape_debug())));
+        };
+        if key == "config" {
+            overrides.config_json = Some(text);
+        } else if let Some(path) = key.strip_prefix("file:") {
+            let content = BASE64_STANDARD
+                .decode(&text)
+                .map_err(|_| invalid(format!("parameter '{}' is not base64", key.escape_debug())))?;
+            overrides.files.insert(path.to_owned(), Bytes::from(content));
+        } else {
+            return Err(invalid(format!("unknown parameter '{}'", key.escape_debug())));
+        }
+    }
+    Ok(overrides)
+}
+
+/// `GET` and `POST /v2/trace/setting`, server-wide and by model: tracing is set by the configuration.
+pub(super) fn trace_setting() -> Reply {
+    let settings = json!({
+        "trace_file": "",
+        "trace_level": ["OFF"],
+        "trace_rate": "0",
+        "trace_count": "-1",
+        "log_frequency": "0",
+        "trace_mode": "opentelemetry",
+    });
+    reply::json(StatusCode::OK, &settings)
+}
+
+/// `GET` and `POST /v2/logging`: logging is set by the configuration.
+pub(super) fn logging() -> Reply {
+    let settings = json!({
+        "log_file": "",
+        "log_info": true,
+        "log_warning": true,
+        "log_error": true,
+        "log_verbose_level": 0,
+        "log_format": "default",
+    });
+    reply::json(StatusCode::OK, &settings)
+}
+
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(Code::InvalidArgument, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Expected<'a> = Result<(Option<&'a str>, &'a [(&'a str, &'a str)]), &'a str>;
+
+    fn check(parameters: Value, expected: Expected<'_>) {
+        let made = overrides(Some(parameters));
+        let made = made.map(|made| (made.config_json, made.files)).map_err(|failure| failure.message);
+        let expected = expected.map_err(str::to_owned).map(|(config, files)| {
+            let files = files.iter().map(|(path, text)| (path.to_string(), Bytes::from(text.to_string())));
+            (config.map(str::to_owned), files.collect())
+        });
+        assert_eq!(made, expected);
+    }
+
+    #[test]
+    fn load_parameters() {
+        check(json!({}), Ok((None, &[])));
+        check(json!({"config": "{}"}), Ok((Some("{}"), &[])));
+        check(json!({"file:1/model.onnx": "aGk="}), Ok((None, &[("1/model.onnx", "hi")])));
+        check(json!({"file:1/model.onnx": "?"}), Err("parameter 'file:1/model.onnx' is not base64"));
+        check(json!({"config": 1}), Err("parameter 'config' must be a string"));
+        check(json!({"other": "x"}), Err("unknown parameter 'other'"));
+        check(json!([]), Err("'parameters' must be a JSON object"));
+    }
+}
