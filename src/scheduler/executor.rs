@@ -99,8 +99,12 @@ impl Executor {
         }
         self.staging.release();
         self.answer();
-        if report.panicked && let Err(error) = self.renew() {
-            tracing::error!(%error, "no new instance after a panic; the next batch tries again");
+        if report.panicked {
+            // Now rather than with the next batch, so that whoever stops that one has the right handle.
+            match catch_unwind(AssertUnwindSafe(|| self.renew())) {
+                Ok(Ok(())) => {}
+                _ => tracing::error!("no new instance after a panic; the next batch tries again"),
+            }
         }
         report
     }

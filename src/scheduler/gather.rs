@@ -62,6 +62,7 @@ impl InputStaging {
             Some(align) if data.as_ptr().addr().is_multiple_of(align) => InputData::Fixed(data),
             Some(_) => {
                 self.fixed.clear();
+                self.fixed.reserve_total(data.len().max(1));
                 self.fixed.extend_from_slice(data);
                 InputData::Fixed(self.fixed.as_slice())
             }
@@ -90,7 +91,8 @@ impl InputStaging {
             Some(size) => {
                 let len = self.shape.element_count() * size;
                 self.fixed.clear();
-                self.fixed.reserve_total(len);
+                // Even no bytes need an aligned address.
+                self.fixed.reserve_total(len.max(1));
                 for part in parts {
                     self.fixed.extend_from_slice(part.data());
                 }
@@ -154,4 +156,95 @@ pub(super) fn check_rows(output: &Output, rows: usize) -> Result<(), usize> {
 fn string_rows(output: &Output, name: String, rows: usize) -> Result<Vec<usize>, SchedulerError> {
     let lens = strings_len_of_rows(&output.data, output.shape.row_element_count(), rows);
     lens.map_err(|_| SchedulerError::OutputRows { output: name, expected: rows, actual: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use proptest::prelude::*;
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::scheduler::Job;
+    use crate::scheduler::ticket::Ticket;
+    use crate::tensor::{StringsWriter, count_strings};
+
+    const WIDTH: usize = 2;
+
+    fn strings(rows: &[Vec<u8>]) -> Bytes {
+        let mut writer = StringsWriter::new();
+        for row in rows {
+            for _ in 0..WIDTH {
+                writer.push(row).unwrap();
+            }
+        }
+        writer.finish()
+    }
+
+    /// A job of rows; each has two bytes in one input and two strings in another. `offset` spoils the alignment.
+    fn promise(rows: &[Vec<u8>], offset: usize) -> Promise {
+        let fixed: Vec<u8> = std::iter::repeat_n(0, offset)
+            .chain(rows.iter().flat_map(|row| [row.len() as u8; 2 * WIDTH]))
+            .collect();
+        let shape = Shape::new(&[rows.len(), WIDTH]).unwrap();
+        let fixed = Bytes::from(fixed).slice(offset..);
+        let fixed = Tensor::new("f".into(), DataType::Int16, shape.clone(), fixed).unwrap();
+        let strings = Tensor::new("s".into(), DataType::Bytes, shape, strings(rows)).unwrap();
+        let inputs = smallvec![Some(fixed), Some(strings)];
+        let job = Job { inputs, rows: rows.len(), priority: 0, deadline: None };
+        Promise::new(Ticket::new(job, Instant::now(), false))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_gathered_is_scattered(
+            jobs in proptest::collection::vec(
+                (proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 0..5), 0usize..4), 1..8),
+        ) {
+            let promises: Vec<Promise> = jobs.iter().map(|(rows, offset)| promise(rows, *offset)).collect();
+            let rows_of_jobs: Vec<usize> = jobs.iter().map(|(rows, _)| rows.len()).collect();
+            let rows = rows_of_jobs.iter().sum();
+            let mut staging = Staging::default();
+            let inputs = staging.gather(&promises, rows);
+            let outputs: Vec<Output> = inputs.iter().flatten().map(|input| {
+                let data = match input.data {
+                    InputData::Fixed(data) => {
+                        assert!(data.as_ptr().addr().is_multiple_of(2));
+                        Bytes::copy_from_slice(data)
+                    }
+                    InputData::Strings(runs) => Bytes::from(runs.concat()),
+                };
+                Output { dtype: input.dtype, shape: input.shape.clone(), data }
+            }).collect();
+            let divided = scatter(&outputs, |_| String::new(), &rows_of_jobs, rows).unwrap();
+            for (outputs, promise) in divided.iter().zip(&promises) {
+                for (output, input) in outputs.iter().zip(&promise.ticket().job.inputs) {
+                    let input = input.as_ref().unwrap();
+                    prop_assert_eq!(&output.data, input.data());
+                    prop_assert_eq!(&output.shape, input.shape());
+                }
+                prop_assert_eq!(count_strings(&outputs[1].data).unwrap(), outputs[1].shape.element_count());
+            }
+        }
+    }
+
+    fn check(dtype: DataType, dims: &[usize], len: usize, rows_of_jobs: &[usize], ok: bool) {
+        let output = Output { dtype, shape: Shape::new(dims).unwrap(), data: Bytes::from(vec![0; len]) };
+        let rows = rows_of_jobs.iter().sum();
+        let divided = scatter(&[output], |_| "y".to_owned(), rows_of_jobs, rows);
+        assert_eq!(divided.is_ok(), ok, "{dtype} {dims:?} {len}: {divided:?}");
+    }
+
+    #[test]
+    fn outputs_are_divided_by_their_real_rows() {
+        check(DataType::Fp32, &[3, 2], 24, &[1, 2], true);
+        check(DataType::Fp32, &[2, 3], 24, &[1, 2], false);
+        check(DataType::Fp32, &[6], 24, &[1, 2], false);
+        check(DataType::Fp32, &[], 4, &[1], false);
+        check(DataType::Fp32, &[3, 2], 20, &[1, 2], false);
+        check(DataType::Fp32, &[3, 0], 0, &[1, 2], true);
+        check(DataType::Bytes, &[3], 12, &[1, 2], true);
+        check(DataType::Bytes, &[3], 8, &[1, 2], false);
+    }
 }

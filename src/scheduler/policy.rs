@@ -174,3 +174,123 @@ pub(super) fn predict(backlog: &Backlog) -> Duration {
 fn times(duration: Duration, factor: usize) -> Duration {
     duration.saturating_mul(u32::try_from(factor).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Rows, age in microseconds, deadline in microseconds from now.
+    type Row = (usize, u64, Option<u64>);
+
+    fn us(count: u64) -> Duration {
+        Duration::from_micros(count)
+    }
+
+    fn waiting(rows: &[Row], now: Instant) -> Vec<Waiting> {
+        let one = |&(rows, age, deadline): &Row| Waiting {
+            rows,
+            priority: 0,
+            deadline: deadline.map(|after| now + us(after)),
+            queued_at: now.checked_sub(us(age)).unwrap(),
+        };
+        rows.iter().map(one).collect()
+    }
+
+    fn limits(rows_max: usize, delay: u64) -> Limits {
+        Limits { rows_max, delay: us(delay), batched: true }
+    }
+
+    /// `Ok` for jobs and rows to run, `Err` for microseconds to wait. A run takes 10 us and 10 us a row.
+    fn check(rows: &[Row], limits: Limits, expected: Result<(usize, usize), u64>) {
+        let now = Instant::now();
+        let waiting = waiting(rows, now);
+        let found = fill(waiting.iter(), &limits, now, |rows| Some(us(10 + 10 * rows as u64)));
+        let expected = match expected {
+            Ok((jobs, rows)) => Decision::Run { jobs, rows },
+            Err(after) => Decision::WaitUntil(now + us(after)),
+        };
+        assert_eq!(found, expected, "{rows:?} {limits:?}");
+    }
+
+    #[test]
+    fn a_batch_takes_whole_jobs_from_the_front() {
+        check(&[(1, 0, None)], limits(4, 0), Ok((1, 1)));
+        check(&[(1, 0, None), (2, 0, None), (1, 0, None), (1, 0, None)], limits(4, 0), Ok((3, 4)));
+        check(&[(3, 0, None), (2, 0, None), (1, 0, None)], limits(4, 0), Ok((1, 3)));
+        check(&[(9, 0, None), (1, 0, None)], limits(4, 0), Ok((1, 9)));
+        check(&[(0, 0, None), (0, 0, None)], limits(4, 0), Ok((2, 0)));
+        let unbatched = Limits { batched: false, ..limits(1, 0) };
+        check(&[(0, 0, None), (1, 0, None)], unbatched, Ok((1, 0)));
+    }
+
+    #[test]
+    fn a_batch_waits_only_when_asked_to() {
+        check(&[(1, 30, None)], limits(4, 100), Err(70));
+        check(&[(1, 100, None)], limits(4, 100), Ok((1, 1)));
+        check(&[(4, 0, None)], limits(4, 100), Ok((1, 4)));
+        check(&[(3, 0, None), (2, 0, None)], limits(4, 100), Ok((1, 3)));
+        check(&[(1, 0, Some(60))], limits(4, 100), Err(20));
+        check(&[(1, 0, Some(40))], limits(4, 100), Ok((1, 1)));
+    }
+
+    #[test]
+    fn a_batch_stays_small_for_a_deadline() {
+        check(&[(1, 0, Some(35)), (1, 0, None), (1, 0, None)], limits(4, 0), Ok((2, 2)));
+        check(&[(1, 0, Some(5)), (1, 0, None), (1, 0, None)], limits(4, 0), Ok((3, 3)));
+    }
+
+    #[test]
+    fn the_urgent_lane_goes_first() {
+        let now = Instant::now();
+        let rank_of = |rows: &[Row]| rank(waiting(rows, now).iter(), &limits(2, 0)).unwrap();
+        assert!(rank_of(&[(1, 0, Some(50))]) < rank_of(&[(1, 500, None)]));
+        assert!(rank_of(&[(1, 999_990, None)]) < rank_of(&[(1, 0, Some(50))]));
+        assert!(rank_of(&[(1, 0, None), (1, 0, Some(50))]) < rank_of(&[(1, 0, Some(60))]));
+        assert!(rank_of(&[(1, 0, None), (2, 0, Some(50))]) > rank_of(&[(1, 0, Some(60))]));
+    }
+
+    fn check_prediction(rows_ahead: usize, rows: usize, workers: usize, free_in: u64, expected: u64) {
+        let (run_full, run_own) = (us(100), us(20));
+        let backlog =
+            Backlog { rows_ahead, rows, rows_max: 8, workers, free_in: us(free_in), run_full, run_own };
+        assert_eq!(predict(&backlog), us(expected), "{backlog:?}");
+    }
+
+    #[test]
+    fn predictions_are_rather_short() {
+        check_prediction(0, 1, 1, 0, 20);
+        check_prediction(7, 1, 1, 30, 50);
+        check_prediction(8, 1, 1, 30, 150);
+        check_prediction(40, 1, 2, 0, 220);
+        check_prediction(0, 33, 2, 0, 300);
+    }
+
+    proptest! {
+        #[test]
+        fn batches_fit(
+            rows in proptest::collection::vec((0usize..6, 0u64..2000, proptest::option::of(0u64..2000)), 1..40),
+            rows_max in 1usize..10,
+            delay in 0u64..500,
+            cost in 0u64..100,
+        ) {
+            let now = Instant::now();
+            let waiting = waiting(&rows, now);
+            match fill(waiting.iter(), &limits(rows_max, delay), now, |rows| Some(us(cost * rows as u64))) {
+                Decision::Run { jobs, rows } => {
+                    prop_assert!(jobs >= 1);
+                    prop_assert!(jobs == 1 || rows <= rows_max);
+                    prop_assert_eq!(rows, waiting.iter().take(jobs).map(|job| job.rows).sum::<usize>());
+                }
+                Decision::WaitUntil(until) => {
+                    prop_assert!(until > now && until <= now + us(delay));
+                    for job in &waiting {
+                        prop_assert!(until <= job.queued_at + us(delay));
+                        prop_assert!(job.deadline.is_none_or(|deadline| until <= deadline));
+                    }
+                }
+            }
+        }
+    }
+}
