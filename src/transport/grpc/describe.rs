@@ -5,23 +5,11 @@ use crate::model::{Signature, TensorSpec, Version};
 use crate::protocol::grpc::pb;
 use crate::serving::{BatchStatistics, DurationCount, IndexEntry, ModelStatistics, Servable};
 use crate::tensor::DataType;
-
-/// The extensions that work, by the names that clients look for.
-pub(super) const EXTENSIONS: [&str; 9] = [
-    "classification",
-    "model_repository",
-    "model_repository(unload_dependents)",
-    "schedule_policy",
-    "model_configuration",
-    "binary_tensor_data",
-    "parameters",
-    "statistics",
-    "trace",
-];
+use crate::transport::http::{EXTENSIONS, SERVER_NAME};
 
 pub(super) fn server_metadata(version: &str) -> pb::ServerMetadataResponse {
     pb::ServerMetadataResponse {
-        name: "weir".to_owned(),
+        name: SERVER_NAME.to_owned(),
         version: version.to_owned(),
         extensions: EXTENSIONS.map(str::to_owned).to_vec(),
     }

@@ -22,6 +22,5 @@ mod timeout;
 mod describe;
 mod health;
 mod rpc;
-mod settings;
 
 pub use self::service::GrpcDoor;

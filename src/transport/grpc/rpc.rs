@@ -1,13 +1,12 @@
-//! Every call but the two that infer: health, descriptions, statistics, the repository, settings.
+//! Every call but the two that infer: health, descriptions, statistics, the repository.
 //!
-//! Shared memory calls are left to the generated default, which answers UNIMPLEMENTED.
+//! Shared memory is left to the generated default, which answers UNIMPLEMENTED.
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
 use super::describe;
-use super::settings;
 use super::status::status_of;
 use crate::control::{ControlPlane, LoadOverrides};
 use crate::protocol::grpc::pb;
@@ -118,16 +117,13 @@ impl GrpcInferenceService for Calls {
 
     async fn trace_setting(
         &self,
-        request: Request<pb::TraceSettingRequest>,
+        _: Request<pb::TraceSettingRequest>,
     ) -> Answer<pb::TraceSettingResponse> {
-        settings::trace(request.get_ref()).map(Response::new)
+        Err(Status::unimplemented("traces are set up where the server is started, not by request"))
     }
 
-    async fn log_settings(
-        &self,
-        request: Request<pb::LogSettingsRequest>,
-    ) -> Answer<pb::LogSettingsResponse> {
-        settings::log(request.get_ref()).map(Response::new)
+    async fn log_settings(&self, _: Request<pb::LogSettingsRequest>) -> Answer<pb::LogSettingsResponse> {
+        Err(Status::unimplemented("logs are set up where the server is started, not by request"))
     }
 }
 
