@@ -1,10 +1,13 @@
 //! What is served, in the messages of the protocol: metadata, configuration, statistics, index. Values only.
 
-use crate::model::config::{GraphLevel, Provider, VersionPolicy};
-use crate::model::{Signature, TensorSpec, Version};
+use crate::model::config::VersionPolicy;
+use crate::model::{TensorSpec, Version};
+use crate::protocol::describe::{
+    BACKEND, BatchingDescription, Described, InstanceDescription, MODEL_FILENAME, ModelDescription,
+    TensorDescription, config_datatype,
+};
 use crate::protocol::grpc::pb;
 use crate::serving::{BatchStatistics, DurationCount, IndexEntry, ModelStatistics, Servable};
-use crate::tensor::DataType;
 use crate::transport::http::{EXTENSIONS, SERVER_NAME};
 
 pub(super) fn server_metadata(version: &str) -> pb::ServerMetadataResponse {
@@ -44,67 +47,45 @@ pub(super) fn index_entry(entry: IndexEntry) -> pb::repository_index_response::M
 }
 
 pub(super) fn model_config(servable: &Servable) -> pb::ModelConfig {
-    let Signature { inputs, outputs } = &servable.signature;
-    let config = &servable.config;
-    let batched = servable.max_batch_size > 0;
-    let output = |spec: &TensorSpec| pb::ModelOutput {
-        name: spec.name.to_string(),
-        data_type: data_type(spec.dtype).into(),
-        dims: dims(spec, batched),
-        label_filename: config.label_files.get(&*spec.name).cloned().unwrap_or_default(),
+    let model = ModelDescription::new(&Described {
+        name: &servable.name,
+        platform: Servable::PLATFORM,
+        signature: &servable.signature,
+        config: &servable.config,
+        max_batch_size: servable.max_batch_size,
+        workers: servable.workers,
+    });
+    let input = |tensor: &TensorDescription| pb::ModelInput {
+        name: tensor.name.clone(),
+        data_type: config_datatype(tensor.dtype).1,
+        dims: tensor.dims.clone(),
+        optional: tensor.optional,
         ..Default::default()
     };
-    let input = |spec: &TensorSpec| pb::ModelInput {
-        name: spec.name.to_string(),
-        data_type: data_type(spec.dtype).into(),
-        dims: dims(spec, batched),
-        optional: spec.optional,
+    let output = |tensor: &TensorDescription| pb::ModelOutput {
+        name: tensor.name.clone(),
+        data_type: config_datatype(tensor.dtype).1,
+        dims: tensor.dims.clone(),
+        label_filename: tensor.label_filename.clone(),
         ..Default::default()
     };
     let parameter = |(name, value): (&String, &String)| {
         (name.clone(), pb::ModelParameter { string_value: value.clone() })
     };
     pb::ModelConfig {
-        name: servable.name.to_string(),
-        platform: Servable::PLATFORM.to_owned(),
-        backend: "onnxruntime".to_owned(),
-        version_policy: Some(version_policy(&config.version_policy)),
-        max_batch_size: saturate(servable.max_batch_size),
-        input: inputs.iter().map(input).collect(),
-        output: outputs.iter().map(output).collect(),
-        instance_group: vec![instance_group(servable)],
-        default_model_filename: "model.onnx".to_owned(),
-        optimization: Some(optimization(servable)),
-        scheduling_choice: batched.then(|| dynamic_batching(servable)),
-        parameters: config.parameters.iter().map(parameter).collect(),
+        platform: model.platform.to_owned(),
+        backend: BACKEND.to_owned(),
+        version_policy: Some(version_policy(&model.version_policy)),
+        max_batch_size: saturate(model.max_batch_size),
+        input: model.inputs.iter().map(input).collect(),
+        output: model.outputs.iter().map(output).collect(),
+        instance_group: vec![instance_group(&model.name, &model.instances)],
+        default_model_filename: MODEL_FILENAME.to_owned(),
+        scheduling_choice: model.batching.as_ref().map(dynamic_batching),
+        parameters: model.parameters.iter().map(parameter).collect(),
         model_transaction_policy: Some(pb::ModelTransactionPolicy { decoupled: false }),
-        response_cache: Some(pb::ModelResponseCache { enable: false }),
+        name: model.name,
         ..Default::default()
-    }
-}
-
-/// Without the batch dimension when there is one, as Triton's clients expect.
-fn dims(spec: &TensorSpec, batched: bool) -> Vec<i64> {
-    let shape = spec.wire_shape();
-    shape.into_iter().skip(usize::from(batched)).collect()
-}
-
-fn data_type(dtype: DataType) -> pb::DataType {
-    match dtype {
-        DataType::Bool => pb::DataType::TypeBool,
-        DataType::Uint8 => pb::DataType::TypeUint8,
-        DataType::Uint16 => pb::DataType::TypeUint16,
-        DataType::Uint32 => pb::DataType::TypeUint32,
-        DataType::Uint64 => pb::DataType::TypeUint64,
-        DataType::Int8 => pb::DataType::TypeInt8,
-        DataType::Int16 => pb::DataType::TypeInt16,
-        DataType::Int32 => pb::DataType::TypeInt32,
-        DataType::Int64 => pb::DataType::TypeInt64,
-        DataType::Fp16 => pb::DataType::TypeFp16,
-        DataType::Bf16 => pb::DataType::TypeBf16,
-        DataType::Fp32 => pb::DataType::TypeFp32,
-        DataType::Fp64 => pb::DataType::TypeFp64,
-        DataType::Bytes => pb::DataType::TypeString,
     }
 }
 
@@ -122,43 +103,26 @@ fn version_policy(policy: &VersionPolicy) -> pb::ModelVersionPolicy {
     pb::ModelVersionPolicy { policy_choice: Some(choice) }
 }
 
-fn instance_group(servable: &Servable) -> pb::ModelInstanceGroup {
+fn instance_group(model: &str, instances: &InstanceDescription) -> pb::ModelInstanceGroup {
     use pb::model_instance_group::Kind;
-    let cuda = servable.config.runtime.provider == Provider::Cuda;
     pb::ModelInstanceGroup {
-        name: servable.name.to_string(),
-        kind: if cuda { Kind::Gpu } else { Kind::Cpu }.into(),
-        count: saturate(servable.workers),
-        gpus: if cuda { vec![saturate(servable.config.instances.device as usize)] } else { Vec::new() },
+        name: format!("{model}_0"),
+        kind: if instances.gpu.is_some() { Kind::Gpu } else { Kind::Cpu }.into(),
+        count: saturate(instances.count),
+        gpus: instances.gpu.map(u32::cast_signed).into_iter().collect(),
         ..Default::default()
     }
 }
 
-fn optimization(servable: &Servable) -> pb::ModelOptimizationPolicy {
-    // Triton's levels: -1 basic and none, 1 extended, 0 the default, which is all.
-    let level = match servable.config.runtime.graph_level {
-        GraphLevel::Disabled | GraphLevel::Basic => -1,
-        GraphLevel::Extended => 1,
-        GraphLevel::All => 0,
-    };
-    pb::ModelOptimizationPolicy {
-        graph: Some(pb::model_optimization_policy::Graph { level }),
-        ..Default::default()
-    }
-}
-
-fn dynamic_batching(servable: &Servable) -> pb::model_config::SchedulingChoice {
-    let queue = &servable.config.queue;
-    let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+fn dynamic_batching(batching: &BatchingDescription) -> pb::model_config::SchedulingChoice {
     pb::model_config::SchedulingChoice::DynamicBatching(pb::ModelDynamicBatching {
-        preferred_batch_size: vec![saturate(servable.max_batch_size)],
-        max_queue_delay_microseconds: micros(queue.delay),
-        priority_levels: u64::from(queue.priority_levels),
-        default_priority_level: u64::from(queue.default_priority),
+        max_queue_delay_microseconds: batching.max_queue_delay_us,
+        priority_levels: u64::from(batching.priority_levels),
+        default_priority_level: u64::from(batching.default_priority_level),
         default_queue_policy: Some(pb::ModelQueuePolicy {
-            default_timeout_microseconds: queue.default_timeout.map(micros).unwrap_or_default(),
+            default_timeout_microseconds: batching.default_timeout_us,
             allow_timeout_override: true,
-            max_queue_size: u32::try_from(queue.size).unwrap_or(u32::MAX),
+            max_queue_size: u32::try_from(batching.max_queue_size).unwrap_or(u32::MAX),
             ..Default::default()
         }),
         ..Default::default()

@@ -115,10 +115,7 @@ impl GrpcInferenceService for Calls {
         Ok(Response::new(pb::RepositoryModelUnloadResponse { model_name, is_unloaded: true }))
     }
 
-    async fn trace_setting(
-        &self,
-        _: Request<pb::TraceSettingRequest>,
-    ) -> Answer<pb::TraceSettingResponse> {
+    async fn trace_setting(&self, _: Request<pb::TraceSettingRequest>) -> Answer<pb::TraceSettingResponse> {
         Err(Status::unimplemented("traces are set up where the server is started, not by request"))
     }
 
