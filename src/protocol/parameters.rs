@@ -10,7 +10,7 @@ use crate::error::{Code, Coded};
 
 /// A parameter's value, borrowed from the request.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum ParameterValue<'a> {
+pub(super) enum ParameterValue<'a> {
     /// `true` or `false`.
     Bool(bool),
     /// A whole number; wide enough for `int64` and `uint64`.
@@ -25,13 +25,13 @@ pub enum ParameterValue<'a> {
 
 /// What a request's parameters say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RequestParameters {
+pub(super) struct RequestParameters {
     /// 0 is the default, 1 the highest.
-    pub priority: u32,
+    pub(super) priority: u32,
     /// How long the client waits for its answer.
-    pub timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
     /// Whether outputs are sent in binary form unless an output says otherwise.
-    pub binary_data_output: bool,
+    pub(super) binary_data_output: bool,
 }
 
 /// Why a parameter is refused.
@@ -67,7 +67,7 @@ impl RequestParameters {
     ///
     /// # Errors
     /// [`ParameterError`] when the value makes no sense or the server does not do what it asks.
-    pub fn set(&mut self, name: &str, value: ParameterValue<'_>) -> Result<(), ParameterError> {
+    pub(super) fn set(&mut self, name: &str, value: ParameterValue<'_>) -> Result<(), ParameterError> {
         match name {
             "priority" => {
                 self.priority = value
@@ -99,7 +99,7 @@ impl RequestParameters {
 ///
 /// # Errors
 /// [`ParameterError::Unsupported`] for shared memory.
-pub fn check_tensor_parameter(name: &str) -> Result<(), ParameterError> {
+pub(super) fn check_tensor_parameter(name: &str) -> Result<(), ParameterError> {
     match name {
         "shared_memory_region" | "shared_memory_offset" | "shared_memory_byte_size" => {
             Err(ParameterError::Unsupported { name: name.to_owned(), feature: "shared memory" })
@@ -112,7 +112,7 @@ pub fn check_tensor_parameter(name: &str) -> Result<(), ParameterError> {
 ///
 /// # Errors
 /// [`ParameterError::Kind`] when it is not a whole number.
-pub fn classification(value: ParameterValue<'_>) -> Result<u32, ParameterError> {
+pub(super) fn classification(value: ParameterValue<'_>) -> Result<u32, ParameterError> {
     value
         .whole()
         .and_then(|value| u32::try_from(value).ok())
@@ -125,7 +125,7 @@ fn kind(name: &str, expected: &'static str) -> ParameterError {
 
 impl ParameterValue<'_> {
     /// The value as a whole number.
-    pub fn whole(self) -> Option<i128> {
+    pub(super) fn whole(self) -> Option<i128> {
         match self {
             ParameterValue::Whole(value) => Some(value),
             _ => None,
@@ -133,7 +133,7 @@ impl ParameterValue<'_> {
     }
 
     /// The value as a truth value.
-    pub fn bool(self) -> Option<bool> {
+    pub(super) fn bool(self) -> Option<bool> {
         match self {
             ParameterValue::Bool(value) => Some(value),
             _ => None,

@@ -216,7 +216,13 @@ impl fmt::Display for Found {
 pub(in crate::protocol) fn shorten(text: &str) -> String {
     const LEN_MAX: usize = 48;
     let cut = text.floor_char_boundary(LEN_MAX);
-    let mut short: String = text.get(..cut).unwrap_or_default().escape_debug().collect();
+    let mut short = String::with_capacity(LEN_MAX + 4);
+    for character in text.get(..cut).unwrap_or_default().chars() {
+        match character.is_control() {
+            true => short.extend(character.escape_default()),
+            false => short.push(character),
+        }
+    }
     if cut < text.len() {
         short.push('…');
     }

@@ -12,6 +12,8 @@ mod error;
 mod input;
 mod number;
 mod request;
+#[cfg(test)]
+mod tests;
 
 pub use self::encode::EncodeError;
 pub(in crate::protocol) use self::encode::encode_response;
