@@ -185,7 +185,7 @@ mod tests {
     /// A job of rows; each has two bytes in one input and two strings in another. `offset` spoils the alignment.
     fn promise(rows: &[Vec<u8>], offset: usize) -> Promise {
         let fixed: Vec<u8> = std::iter::repeat_n(0, offset)
-            .chain(rows.iter().flat_map(|row| [row.len() as u8; 2 * WIDTH]))
+            .chain(rows.iter().flat_map(|row| [u8::try_from(row.len()).unwrap(); 2 * WIDTH]))
             .collect();
         let shape = Shape::new(&[rows.len(), WIDTH]).unwrap();
         let fixed = Bytes::from(fixed).slice(offset..);

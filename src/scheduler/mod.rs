@@ -214,14 +214,15 @@ impl Scheduler {
         self.shared.state.lock().statistics.snapshot()
     }
 
-    /// Waits until nothing is queued and nothing runs (runs that do not stop excepted). New work may come meanwhile:
+    /// Waits until nobody waits for an answer and nothing runs (runs that do not stop excepted). New work may come meanwhile:
     /// whoever drains stops routing to this version first.
     pub async fn wait_idle(&self) {
         loop {
             let idle = self.shared.idle.notified();
             tokio::pin!(idle);
             idle.as_mut().enable();
-            if self.shared.state.lock().is_idle() {
+            let is_idle = self.shared.state.lock().is_idle();
+            if is_idle && self.shared.inflight.load(Ordering::Acquire) == 0 {
                 return;
             }
             idle.await;

@@ -64,16 +64,18 @@ impl Future for Pending<'_> {
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        if !self.ticket.is_part {
-            self.shared.leave();
-        }
         match self.state {
-            Waits::Answered => return,
+            Waits::Answered => {}
             Waits::Expired => self.shared.metrics.expired.inc(),
             // A part is taken back because its job has ended, which counts itself.
             Waits::Yes if self.ticket.is_part => {}
             Waits::Yes => self.shared.metrics.cancelled.inc(),
         }
-        self.shared.take_back(&self.ticket, self.place);
+        if self.state != Waits::Answered {
+            self.shared.take_back(&self.ticket, self.place);
+        }
+        if !self.ticket.is_part {
+            self.shared.leave();
+        }
     }
 }

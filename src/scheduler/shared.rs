@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) stuck_grace: Duration,
     /// Callers with an answer, until they are woken.
     pub(super) callers: Callers,
-    /// Told when nothing is queued and nothing runs.
+    /// Told when nobody waits, and when nothing runs.
     pub(super) idle: Notify,
     /// Callers between admission and reply.
     pub(super) inflight: AtomicU64,
@@ -208,13 +208,9 @@ impl Shared {
         ticket.abandon();
         let mut state = self.state.lock();
         if let Some(promise) = state.queues.remove(place) {
-            let is_idle = state.is_idle();
             drop(state);
             promise.release();
             self.metrics.queue_length.dec();
-            if is_idle {
-                self.idle.notify_waiters();
-            }
             return;
         }
         let batch = ticket.batch();
@@ -275,8 +271,10 @@ impl Shared {
 
     /// A caller goes.
     pub(super) fn leave(&self) {
-        self.inflight.fetch_sub(1, Ordering::Relaxed);
         self.metrics.inflight.dec();
+        if self.inflight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
+        }
     }
 }
 
