@@ -13,7 +13,8 @@ use ort::logging::LogLevel;
 use parking_lot::Mutex;
 
 use super::super::BackendError;
-use super::arena::{self, ArenaLimit};
+use super::arena::{self, ArenaUsage};
+use super::janitor::Janitor;
 use super::library::{Library, LibrarySource};
 
 /// The started runtime. `None` until the first start; never taken away again.
@@ -47,7 +48,8 @@ pub struct Runtime {
     environment: Environment,
     settings: RuntimeSettings,
     library: Library,
-    arena: ArenaLimit,
+    arena_bytes_max: usize,
+    janitor: Janitor,
     build_info: String,
 }
 
@@ -81,11 +83,11 @@ impl Runtime {
             .build()
             .map_err(failed)?;
         environment.set_log_level(LogLevel::Warning);
-        let arena =
-            arena::register(&environment, settings.arena_bytes_max.unwrap_or_else(default_arena_bytes))
-                .map_err(failed)?;
+        let arena_bytes_max = settings.arena_bytes_max.unwrap_or_else(default_arena_bytes);
+        arena::register(&environment, arena_bytes_max).map_err(failed)?;
+        let janitor = Janitor::new(&environment).map_err(failed)?;
         let build_info = ort::info().to_owned();
-        Ok(Runtime { environment, settings: settings.clone(), library, arena, build_info })
+        Ok(Runtime { environment, settings: settings.clone(), library, arena_bytes_max, janitor, build_info })
     }
 
     /// ONNX Runtime's own description of its build: version, commit, flags.
@@ -100,7 +102,24 @@ impl Runtime {
 
     /// The cap on memory of all runs on the CPU.
     pub fn arena_bytes_max(&self) -> usize {
-        self.arena.bytes_max()
+        self.arena_bytes_max
+    }
+
+    /// What runs on the CPU hold now.
+    ///
+    /// # Errors
+    /// [`BackendError::Runtime`] when this build keeps no statistics.
+    pub fn arena_usage(&self) -> Result<ArenaUsage, BackendError> {
+        self.janitor.usage().map_err(|error| BackendError::Runtime(error.message().to_owned()))
+    }
+
+    /// Gives memory that no run uses back to the system. Cheap enough to call every few seconds; the next runs take
+    /// what they need again.
+    ///
+    /// # Errors
+    /// [`BackendError::Runtime`] when this build cannot.
+    pub fn shrink_arena(&self) -> Result<(), BackendError> {
+        self.janitor.shrink().map_err(|error| BackendError::Runtime(error.message().to_owned()))
     }
 
     pub(super) fn environment(&self) -> &Environment {

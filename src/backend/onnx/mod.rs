@@ -16,11 +16,13 @@
 mod arena;
 mod environment;
 mod error;
+mod janitor;
 mod library;
 mod run;
 mod session;
 mod value;
 
+pub use self::arena::ArenaUsage;
 pub use self::environment::{Runtime, RuntimeLog, RuntimeSettings};
 pub use self::library::LibrarySource;
 
