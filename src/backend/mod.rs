@@ -5,6 +5,7 @@
 //! returned [`bytes::Bytes`]. A backend believes no declared shape: what it returns is what the runtime really made.
 
 pub mod onnx;
+pub mod probe;
 
 use std::path::PathBuf;
 use std::sync::Arc;

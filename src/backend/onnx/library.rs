@@ -38,10 +38,11 @@ impl Library {
         match source {
             LibrarySource::Bundled => unpack(),
             LibrarySource::Path(path) => {
-                let path = path
-                    .canonicalize()
-                    .map_err(|error| BackendError::Runtime(format!("{}: {error}", path.display())))?;
-                Ok(Library { path, _memory: None })
+                let failed =
+                    |error: std::io::Error| BackendError::Runtime(format!("{}: {error}", path.display()));
+                // Not resolved: a memory file under `/proc/self/fd` has a name that leads nowhere.
+                std::fs::metadata(path).map_err(failed)?;
+                Ok(Library { path: std::path::absolute(path).map_err(failed)?, _memory: None })
             }
         }
     }

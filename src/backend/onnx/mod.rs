@@ -18,6 +18,7 @@ mod environment;
 mod error;
 mod janitor;
 mod library;
+pub mod precheck;
 mod run;
 mod session;
 mod value;
@@ -55,4 +56,4 @@ impl Backend for OnnxBackend {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

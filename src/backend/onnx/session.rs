@@ -1,5 +1,6 @@
 //! From settings to a session, and from a session to a signature. Runs nothing.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use ort::value::{Outlet, TensorElementType, ValueType};
 
 use super::super::{Artifact, BackendError, Instance, Model, OpenOptions};
 use super::environment::Runtime;
+use super::precheck;
 use super::run::{OnnxInstance, RunnableSession};
 use crate::model::config::{GraphLevel, Provider};
 use crate::model::{Dim, Signature, TensorSpec};
@@ -34,8 +36,9 @@ impl OnnxModel {
         artifact: &Artifact,
         options: &OpenOptions,
     ) -> Result<OnnxModel, BackendError> {
+        let facts = precheck::check(&artifact.path)?;
         let session = build(runtime, &artifact.path, options)?;
-        let signature = signature(&session)?;
+        let signature = signature(&session, &facts.unshaped)?;
         let session = Arc::new(runnable(&session, &signature)?);
         Ok(OnnxModel {
             runtime: Arc::clone(runtime),
@@ -125,14 +128,15 @@ fn runnable(session: &Session, signature: &Signature) -> Result<RunnableSession,
     })
 }
 
-fn signature(session: &Session) -> Result<Signature, BackendError> {
-    Ok(Signature {
-        inputs: session.inputs().iter().map(tensor_spec).collect::<Result<_, _>>()?,
-        outputs: session.outputs().iter().map(tensor_spec).collect::<Result<_, _>>()?,
-    })
+fn signature(session: &Session, unshaped: &BTreeSet<String>) -> Result<Signature, BackendError> {
+    let specs = |outlets: &[Outlet]| -> Result<Vec<TensorSpec>, BackendError> {
+        outlets.iter().map(|outlet| tensor_spec(outlet, unshaped)).collect()
+    };
+    Ok(Signature { inputs: specs(session.inputs())?, outputs: specs(session.outputs())? })
 }
 
-fn tensor_spec(outlet: &Outlet) -> Result<TensorSpec, BackendError> {
+/// `unshaped` are the names for which the file states no shape: ONNX Runtime reports those as scalars.
+fn tensor_spec(outlet: &Outlet, unshaped: &BTreeSet<String>) -> Result<TensorSpec, BackendError> {
     let unsupported =
         || BackendError::Unsupported { name: outlet.name().to_owned(), found: outlet.dtype().to_string() };
     let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else {
@@ -145,7 +149,7 @@ fn tensor_spec(outlet: &Outlet) -> Result<TensorSpec, BackendError> {
     Ok(TensorSpec {
         name: outlet.name().into(),
         dtype: dtype(*ty).ok_or_else(unsupported)?,
-        shape: Some(dims.collect()),
+        shape: (!shape.is_empty() || !unshaped.contains(outlet.name())).then(|| dims.collect()),
         optional: false,
     })
 }

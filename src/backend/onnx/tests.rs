@@ -10,7 +10,7 @@ use super::*;
 use crate::tensor::{AlignedBuffer, DataType, Shape, StringsIter, StringsWriter};
 
 #[path = "../../../tests/support/onnx_file.rs"]
-mod onnx_file;
+pub(in crate::backend) mod onnx_file;
 
 fn backend() -> OnnxBackend {
     let settings = RuntimeSettings { arena_bytes_max: Some(256 << 20), ..RuntimeSettings::default() };

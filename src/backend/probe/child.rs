@@ -1,0 +1,105 @@
+//! The child's end: limits itself, reads requests from standard input, answers on standard output.
+//!
+//! It ends when standard input does, so it never outlives its parent by more than the CPU time of one model.
+
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::super::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings};
+use super::exercise::exercise;
+use super::protocol::{Answer, Hello, Request};
+
+/// Runs as the child of a [`Prober`](super::Prober): `weir probe`.
+pub fn child_main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&Answer::Unusable(error)).ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<(), String> {
+    confine().map_err(|error| format!("cannot limit the probe: {error}"))?;
+    let mut lines = std::io::stdin().lock().lines();
+    let Some(hello) = lines.next() else { return Ok(()) };
+    let hello: Hello = parse(&hello.map_err(|error| error.to_string())?)?;
+    let settings = RuntimeSettings {
+        library: LibrarySource::Path(hello.library),
+        arena_bytes_max: Some(hello.arena_bytes_max),
+        log: RuntimeLog::Stderr,
+    };
+    let runtime = Runtime::start(&settings).map_err(|error| error.to_string())?;
+    let backend = OnnxBackend::new(runtime.clone());
+    say(&Answer::Ready).map_err(|error| error.to_string())?;
+    for line in lines {
+        let request: Request = parse(&line.map_err(|error| error.to_string())?)?;
+        limit(&request).map_err(|error| format!("cannot limit the probe: {error}"))?;
+        let mut announce = |progress: &super::protocol::Progress| {
+            // A parent that is gone has closed standard input too, which ends the loop.
+            say(&Answer::Progress(progress.clone())).ok();
+        };
+        let verdict = exercise(&backend, &request.into_subject(), &resident_bytes, &mut announce);
+        // What this model left in the arena must not count for the next.
+        runtime.shrink_arena().ok();
+        say(&Answer::Done(verdict)).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn parse<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, String> {
+    serde_json::from_str(line).map_err(|error| error.to_string())
+}
+
+fn say(answer: &Answer) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    out.write_all(&line)?;
+    out.flush()
+}
+
+/// Limits for the life of the child.
+fn confine() -> rustix::io::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+}
+
+/// Limits for one model, on top of what the child holds already. Only the soft limits move, so that the next model
+/// gets its own.
+fn limit(request: &Request) -> rustix::io::Result<()> {
+    let raise = |resource, current: Option<u64>| {
+        let maximum = getrlimit(resource).maximum;
+        let current = match (current, maximum) {
+            (Some(current), Some(maximum)) => Some(current.min(maximum)),
+            (current, maximum) => current.or(maximum),
+        };
+        setrlimit(resource, Rlimit { current, maximum })
+    };
+    raise(Resource::As, request.memory_bytes.map(|bytes| bytes.saturating_add(statm(0))))?;
+    raise(Resource::Cpu, Some(cpu_seconds().saturating_add(request.cpu_seconds)))
+}
+
+/// CPU time that the child has used, rounded up.
+fn cpu_seconds() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name in parentheses may hold anything; `utime` and `stime` are the 12th and 13th field after it.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    ticks / rustix::param::clock_ticks_per_second().max(1) + 1
+}
+
+fn resident_bytes() -> u64 {
+    statm(1)
+}
+
+/// A field of `/proc/self/statm` in bytes: 0 is the address space, 1 what is resident.
+fn statm(field: usize) -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split_whitespace().nth(field).and_then(|field| field.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}

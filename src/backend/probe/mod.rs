@@ -1,0 +1,36 @@
+//! Finds out, in a child process that may die, whether a model can be served and how.
+//!
+//! ONNX Runtime aborts, divides by zero or never returns on some files and on some shapes, and no `Result` shows it.
+//! So each unknown file is first opened and run in a child of the same binary:
+//!
+//! ```text
+//!  prober (loading threads)                      child: `weir probe`
+//!    cache hit? ── verdict                         limits: memory, CPU time, no core file, no new privileges
+//!    idle child or a new one                       │
+//!    request ──────────────── one JSON line ─────► exercise: load, run at batch 1, 2, max,
+//!    progress, then verdict ◄── JSON lines ──────     rows together and apart, dimensions of 0
+//!    no line in time: SIGKILL, verdict from the last progress line
+//! ```
+//!
+//! `synthetic` makes inputs, `compare` compares outputs, `exercise` runs the experiments on any [`Backend`], `child`
+//! and `process` are the two ends of the pipe. Nothing here serves requests.
+//!
+//! [`Backend`]: super::Backend
+
+mod cache;
+mod child;
+mod compare;
+mod exercise;
+mod prober;
+mod process;
+mod protocol;
+mod synthetic;
+mod verdict;
+
+pub use self::child::child_main;
+pub use self::exercise::ProbeSubject;
+pub use self::prober::{ProbeLimits, Prober, ProberSettings};
+pub use self::verdict::{Exercised, Outcome, RowIndependence, Verdict, ZeroSize};
+
+#[cfg(test)]
+mod tests;

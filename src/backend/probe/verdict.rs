@@ -1,0 +1,113 @@
+//! What a probe found. Kept as JSON between starts, so a change of meaning needs a new `cache::FORMAT`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What a probe found about a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Whether it may be served at all.
+    pub outcome: Outcome,
+    /// Whether it ran on made-up inputs.
+    pub exercised: Exercised,
+    /// How long it took to open.
+    pub load_time: Duration,
+    /// Resident bytes that opening and running it took.
+    pub memory_bytes: u64,
+    /// The fastest run at each number of rows that was tried, ascending.
+    pub run_times: Vec<(usize, Duration)>,
+    /// Whether rows may share a batch.
+    pub row_independence: RowIndependence,
+    /// What it does with dimensions of 0.
+    pub zero_size: ZeroSize,
+    /// The real shape of each output for the first inputs that it accepted.
+    pub output_shapes: Vec<Vec<usize>>,
+    /// Whether an output held a NaN.
+    pub has_nan: bool,
+}
+
+/// Whether a model may be served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It opened, and survived what it was given.
+    Passed,
+    /// It must not be opened in the server.
+    Refused {
+        /// Why, for the operator.
+        reason: String,
+        /// The signal that ended the child.
+        signal: Option<i32>,
+        /// The last lines that the runtime wrote, control characters escaped. May be empty.
+        log_tail: String,
+        /// Whether a later try may end otherwise (it ran out of time).
+        retriable: bool,
+    },
+}
+
+/// Whether a model ran on made-up inputs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exercised {
+    /// It ran.
+    Yes,
+    /// It refused everything that was tried; the runtime's last reason.
+    No(String),
+}
+
+/// Whether rows of different callers may share a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RowIndependence {
+    /// Rows gave the same together as apart, up to this many in a batch.
+    Independent {
+        /// The largest batch that ran.
+        rows_max: usize,
+    },
+    /// Rows must not share a batch.
+    Dependent(String),
+    /// It could not be found out.
+    Unproven(String),
+    /// The signature has no batch axis.
+    NotCandidate,
+}
+
+/// What a model does with dimensions of 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ZeroSize {
+    /// It answered or refused each.
+    Survives,
+    /// One ended the process or never returned: which dimension, and how.
+    Kills(String),
+    /// Not tried: no dimension is dynamic, or the model did not run at all.
+    NotApplicable,
+}
+
+impl Verdict {
+    /// A verdict to be filled in as the experiments go.
+    pub(super) fn new() -> Verdict {
+        Verdict {
+            outcome: Outcome::Passed,
+            exercised: Exercised::No("it was not run".to_owned()),
+            load_time: Duration::ZERO,
+            memory_bytes: 0,
+            run_times: Vec::new(),
+            row_independence: RowIndependence::Unproven("it was not run".to_owned()),
+            zero_size: ZeroSize::NotApplicable,
+            output_shapes: Vec::new(),
+            has_nan: false,
+        }
+    }
+
+    /// Whether the model may be served.
+    pub fn is_passed(&self) -> bool {
+        self.outcome == Outcome::Passed
+    }
+
+    /// Whether asking again would find the same.
+    pub(super) fn is_final(&self) -> bool {
+        !matches!(self.outcome, Outcome::Refused { retriable: true, .. })
+    }
+
+    pub(super) fn refuse(&mut self, reason: String) {
+        self.outcome = Outcome::Refused { reason, signal: None, log_tail: String::new(), retriable: false };
+    }
+}
