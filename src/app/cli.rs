@@ -140,17 +140,12 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             Ok(config) => finish(super::run::serve(config)),
             Err(problem) => usage(&problem),
         },
-        Some(Command::Probe) => probe(),
+        Some(Command::Probe) => crate::backend::probe::child_main(),
     }
 }
 
 fn exit_of(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
-}
-
-fn probe() -> ExitCode {
-    complain("this build has no probe");
-    ExitCode::from(EXIT_FAILURE)
 }
 
 fn usage(problem: &SettingsProblem) -> ExitCode {

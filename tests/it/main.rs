@@ -2,6 +2,9 @@
 
 mod clients;
 mod documents;
+#[path = "../support/onnx_file.rs"]
+mod onnx_file;
 mod operations;
+mod probe;
 mod support;
 mod tidy;

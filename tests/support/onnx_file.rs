@@ -248,8 +248,8 @@ pub fn lstm() -> Vec<u8> {
 /// A matrix product written as Einsum, which divides by an inner dimension of 0.
 pub fn einsum() -> Vec<u8> {
     model(
-        &[node("Einsum", &["a", "b"], &["y"], &[attr_string("equation", "ij,jk->ik")])],
-        &[value("a", FLOAT, &[S("i"), S("j")]), value("b", FLOAT, &[S("j"), S("k")])],
+        &[node("Einsum", &["a", "b"], &["y"], &[attr_string("equation", "ij,kj->ik")])],
+        &[value("a", FLOAT, &[S("i"), S("j")]), value("b", FLOAT, &[S("k"), S("j")])],
         &[value("y", FLOAT, &[S("i"), S("k")])],
         &[],
     )
@@ -288,5 +288,54 @@ pub fn with_external(location: &str) -> Vec<u8> {
         &[value("x", FLOAT, &[N(4)])],
         &[value("y", FLOAT, &[N(4)])],
         &[external("w", &[4], location)],
+    )
+}
+
+/// Gives each batch twice: two rows out for each that goes in.
+pub fn doubled() -> Vec<u8> {
+    model(
+        &[node("Concat", &["x", "x"], &["y"], &[attr_int("axis", 0)])],
+        &[value("x", FLOAT, &[S("batch"), N(3)])],
+        &[value("y", FLOAT, &[S("out"), N(3)])],
+        &[],
+    )
+}
+
+/// Adds noise.
+pub fn random() -> Vec<u8> {
+    model(
+        &[node("RandomNormalLike", &["x"], &["r"], &[]), node("Add", &["x", "r"], &["y"], &[])],
+        &[value("x", FLOAT, &[S("batch"), N(3)])],
+        &[value("y", FLOAT, &[S("batch"), N(3)])],
+        &[],
+    )
+}
+
+/// Multiplies constants until the sun burns out: loading folds them.
+pub fn endless_load() -> Vec<u8> {
+    let shape = ints("shape", &[2], &[6000, 6000]);
+    let one = attr_tensor("value", floats("", &[1], &[1.0]));
+    let mut nodes = vec![node("ConstantOfShape", &["shape"], &["m0"], &[one])];
+    for step in 0..60 {
+        let (from, to) = (format!("m{step}"), format!("m{}", step + 1));
+        nodes.push(node("MatMul", &[&from, "m0"], &[&to], &[]));
+    }
+    nodes.push(node("Slice", &["m60", "start", "end"], &["c"], &[]));
+    nodes.push(node("Add", &["x", "c"], &["y"], &[]));
+    model(
+        &nodes,
+        &[value("x", FLOAT, &[N(1), N(1)])],
+        &[value("y", FLOAT, &[N(1), N(1)])],
+        &[shape, ints("start", &[2], &[0, 0]), ints("end", &[2], &[1, 1])],
+    )
+}
+
+/// Divides the smallest integer by -1 while loading.
+pub fn folded_division() -> Vec<u8> {
+    model(
+        &[node("Div", &["a", "b"], &["c"], &[]), node("Add", &["x", "c"], &["y"], &[])],
+        &[value("x", INT64, &[S("batch")])],
+        &[value("y", INT64, &[S("batch")])],
+        &[ints("a", &[], &[i64::MIN]), ints("b", &[], &[-1])],
     )
 }

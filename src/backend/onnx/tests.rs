@@ -12,17 +12,17 @@ use crate::tensor::{AlignedBuffer, DataType, Shape, StringsIter, StringsWriter};
 #[path = "../../../tests/support/onnx_file.rs"]
 pub(in crate::backend) mod onnx_file;
 
-fn backend() -> OnnxBackend {
+pub(in crate::backend) fn backend() -> OnnxBackend {
     let settings = RuntimeSettings { arena_bytes_max: Some(256 << 20), ..RuntimeSettings::default() };
     OnnxBackend::new(Runtime::start(&settings).unwrap())
 }
 
-struct File {
+pub(in crate::backend) struct File {
     _folder: TempDir,
-    path: PathBuf,
+    pub(in crate::backend) path: PathBuf,
 }
 
-fn file(content: &[u8]) -> File {
+pub(in crate::backend) fn file(content: &[u8]) -> File {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("model.onnx");
     std::fs::write(&path, content).unwrap();
@@ -106,6 +106,14 @@ fn wrong_inputs_are_refused_and_named() {
     let error = instance.run(&[None]).unwrap_err().to_string();
     assert_eq!(error, "input 'x': it is missing");
     assert!(instance.run(&[]).is_err());
+}
+
+#[test]
+fn no_rows_are_passed_on() {
+    let model = open(&onnx_file::affine()).unwrap();
+    let mut instance = model.instance().unwrap();
+    let outputs = run(&mut *instance, DataType::Fp32, &[0, 3], &[]).unwrap();
+    assert_eq!((outputs[0].shape.dims(), outputs[0].data.len()), (&[0, 3][..], 0));
 }
 
 #[test]

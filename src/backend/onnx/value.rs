@@ -281,8 +281,8 @@ fn read_strings(value: &Value, count: usize) -> Result<Bytes, BackendError> {
 
 /// Whether `data` may be read as elements of `dtype`.
 pub(super) fn is_aligned(data: &[u8], dtype: DataType) -> bool {
-    // The size of every fixed-size datatype is its alignment.
-    data.as_ptr().addr().is_multiple_of(dtype.element_size().unwrap_or(1))
+    // The size of every fixed-size datatype is its alignment. No element needs none.
+    data.is_empty() || data.as_ptr().addr().is_multiple_of(dtype.element_size().unwrap_or(1))
 }
 
 /// The datatypes, the most frequent outputs first.
