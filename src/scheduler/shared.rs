@@ -134,8 +134,8 @@ impl Shared {
         };
         // An inline caller takes its batch itself.
         let kick = if self.plan.is_inline() { Kick::None } else { state.kick() };
-        drop(state);
         self.metrics.queue_length.inc();
+        drop(state);
         self.perform(kick);
         Ok((ticket, place))
     }

@@ -347,3 +347,53 @@ async fn workers_end_with_the_last_handle() {
         model.wait_for_instances(0);
     }
 }
+
+/// Callers come and go on several threads while runs fail and panic. A wake-up that is lost hangs this test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn nobody_is_forgotten() {
+    for round in 0..12u32 {
+        let model = FakeModel::of_many_lanes();
+        let mut plan = plan(round as usize % 5, 1 + round as usize % 3);
+        plan.queue.size = 64;
+        plan.queue.delay = Duration::from_micros(if round % 4 == 3 { 30 } else { 0 });
+        plan.inline_run_max = (round % 2 == 0).then_some(Duration::ZERO);
+        let is_batched = plan.max_batch_size > 0;
+        let scheduler = start(&model, plan);
+        let callers: Vec<_> = (0..48u32)
+            .map(|caller| {
+                let scheduler = Arc::clone(&scheduler);
+                tokio::spawn(async move {
+                    for step in 0..60u32 {
+                        let number = caller * 1000 + step;
+                        let rows = if is_batched { number % 11 + 1 } else { 1 };
+                        let width = 1 + (number % 3) as usize;
+                        let mut sent = vec![number; rows as usize * width];
+                        match number % 37 {
+                            5 => sent[0] = POISON,
+                            6 => sent[0] = PANIC,
+                            _ => {}
+                        }
+                        let deadline = (number % 5 == 0).then(|| Instant::now() + Duration::from_micros(200));
+                        let asked = scheduler.submit(Job { deadline, ..wide_job(&sent, width) });
+                        if number % 7 == 0 {
+                            // The caller goes as soon as it has to wait.
+                            tokio::select! { biased; _ = asked => {}, () = std::future::ready(()) => {} }
+                        } else if let Ok(reply) = asked.await {
+                            assert_eq!(values(&reply), sent);
+                        }
+                    }
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        scheduler.wait_idle().await;
+        let load = scheduler.load();
+        assert_eq!((load.queued, load.inflight, load.running), (0, 0, 0));
+        assert_eq!(scheduler.shared.metrics.queue_length.get(), 0);
+        assert_eq!(scheduler.shared.metrics.inflight.get(), 0);
+        drop(scheduler);
+        model.wait_for_instances(0);
+    }
+}
