@@ -11,7 +11,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use super::config::Config;
-use super::settings::{Given, KEYS, Key, Kind, Settings, SettingsProblem};
+use super::infer::InferArgs;
+use super::settings::{Given, KEYS, Key, Kind, Origin, Settings, SettingsProblem, Typed};
 
 /// The command line or the configuration is wrong.
 const EXIT_USAGE: u8 = 2;
@@ -38,6 +39,8 @@ enum Command {
     Serve(ServeArgs),
     /// Print the effective configuration as TOML, with where each value came from
     Config(ServeArgs),
+    /// Ask a running server for one inference
+    Infer(InferArgs),
     /// Try models in a child process, for `serve`
     #[command(hide = true)]
     Probe,
@@ -108,7 +111,14 @@ impl ServeArgs {
         {
             flags.push((key, self.paths));
         }
-        Settings::collect(&Given { file: self.config, environment: environment(), flags })
+        let given = Given { file: self.config, environment: environment(), flags };
+        let mut settings = Settings::collect(&given)?;
+        // The name that other programs with ONNX Runtime use.
+        if let Some(path) = given.environment.get("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+            let origin = Origin::Environment("ORT_DYLIB_PATH".to_owned());
+            settings.set_default("runtime.onnxruntime", Typed::Text(path.clone()), origin);
+        }
+        Ok(settings)
     }
 }
 
@@ -140,6 +150,7 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             Ok(config) => finish(super::run::serve(config)),
             Err(problem) => usage(&problem),
         },
+        Some(Command::Infer(args)) => finish(super::infer::infer(&args)),
         Some(Command::Probe) => crate::backend::probe::child_main(),
     }
 }

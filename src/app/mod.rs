@@ -5,6 +5,7 @@
 
 mod cli;
 mod config;
+mod infer;
 mod log;
 mod run;
 mod settings;
