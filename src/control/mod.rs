@@ -44,6 +44,9 @@ pub enum ControlError {
         /// The mode in force.
         mode: &'static str,
     },
+    /// Other hosts can reach the server, and the operator has not allowed them to change what is served.
+    #[error("loading and unloading by request is off, because other hosts can reach this server")]
+    Reachable,
     /// A parameter cannot be used.
     #[error("{reason}")]
     Invalid {
@@ -58,6 +61,7 @@ impl Coded for ControlError {
             ControlError::UnknownModel { .. } => Code::NotFound,
             ControlError::LoadFailed { .. } | ControlError::Invalid { .. } => Code::InvalidArgument,
             ControlError::NotAllowed { .. } => Code::FailedPrecondition,
+            ControlError::Reachable => Code::PermissionDenied,
         }
     }
 }
@@ -66,12 +70,19 @@ impl Coded for ControlError {
 #[derive(Debug)]
 pub struct ControlPlane {
     manager: Arc<Manager>,
+    /// Whether clients may change what is served. There are no credentials yet, so this is for all clients.
+    is_open: bool,
 }
 
 impl ControlPlane {
     /// The door to `manager`.
     pub fn new(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager }
+        ControlPlane { manager, is_open: true }
+    }
+
+    /// The same, without operations that change what is served: for a server that other hosts can reach.
+    pub fn closed(manager: Arc<Manager>) -> ControlPlane {
+        ControlPlane { manager, is_open: false }
     }
 
     /// Loads or reloads a model and waits until it is served.
@@ -97,7 +108,8 @@ impl ControlPlane {
 
     fn check_allowed(&self) -> Result<(), ControlError> {
         match self.manager.control() {
-            ModelControl::Explicit => Ok(()),
+            ModelControl::Explicit if self.is_open => Ok(()),
+            ModelControl::Explicit => Err(ControlError::Reachable),
             mode => Err(ControlError::NotAllowed { mode: mode.as_str() }),
         }
     }

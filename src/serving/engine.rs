@@ -1,6 +1,7 @@
 //! The data plane's door: one function for an inference, and look-ups for those who describe models.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -29,6 +30,8 @@ pub struct Engine {
     pub(super) catalog: Arc<Catalog>,
     /// Who is inside, for shutting down.
     gate: Gate,
+    /// The operator is about to stop the server.
+    is_leaving: AtomicBool,
     /// The families of metrics.
     pub(super) metrics: ServingMetrics,
     /// What happens to models.
@@ -46,6 +49,7 @@ impl Engine {
             publishing: Mutex::new(()),
             catalog: Arc::default(),
             gate: Gate::default(),
+            is_leaving: AtomicBool::new(false),
             metrics: ServingMetrics::register(registry)?,
             events: EventBus::new(),
         })
@@ -85,7 +89,13 @@ impl Engine {
 
     /// Whether every model that must be served is, and the server is not draining.
     pub fn is_ready(&self) -> bool {
-        self.catalog.is_ready() && !self.gate.is_closed()
+        self.catalog.is_ready() && !self.gate.is_closed() && !self.is_leaving.load(Ordering::SeqCst)
+    }
+
+    /// Is ready no more, and answers as before: load balancers look away before the doors close.
+    pub fn announce_drain(&self) {
+        self.is_leaving.store(true, Ordering::SeqCst);
+        self.decide_ready();
     }
 
     /// Lets no more requests in, and is ready no more. Those inside finish.
