@@ -113,12 +113,28 @@ impl ServeArgs {
         }
         let given = Given { file: self.config, environment: environment(), flags };
         let mut settings = Settings::collect(&given)?;
-        // The name that other programs with ONNX Runtime use.
-        if let Some(path) = given.environment.get("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
-            let origin = Origin::Environment("ORT_DYLIB_PATH".to_owned());
-            settings.set_default("runtime.onnxruntime", Typed::Text(path.clone()), origin);
-        }
+        add_conventions(&mut settings, &given.environment);
         Ok(settings)
+    }
+}
+
+/// Values that other programs' variables give when nothing of ours does.
+fn add_conventions(settings: &mut Settings, environment: &BTreeMap<String, String>) {
+    let given = |name: &str| environment.get(name).filter(|text| !text.is_empty());
+    if let Some(path) = given("ORT_DYLIB_PATH") {
+        let origin = Origin::Environment("ORT_DYLIB_PATH".to_owned());
+        settings.set_default("runtime.onnxruntime", Typed::Text(path.clone()), origin);
+    }
+    let folders = [("XDG_CACHE_HOME", "weir"), ("HOME", ".cache/weir")];
+    for (name, below) in folders {
+        if let Some(folder) = given(name).filter(|folder| folder.starts_with('/')) {
+            let path = format!("{}/{below}", folder.trim_end_matches('/'));
+            settings.set_default(
+                "runtime.cache_dir",
+                Typed::Text(path),
+                Origin::Environment(name.to_owned()),
+            );
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::task::JoinSet;
 
-use super::cli::{complain, say};
+use super::cli::say;
 use super::config::{Config, RuntimeOptions, ServerConfig};
 use super::log::Logs;
 use super::shutdown::{Signals, raise_open_files};
@@ -23,11 +23,14 @@ use crate::control::ControlPlane;
 use crate::metrics::{Registry, register_process};
 use crate::serving::{Engine, Manager};
 use crate::transport::grpc::GrpcDoor;
-use crate::transport::http::HttpDoor;
+use crate::transport::http::{HttpDoor, MetricsDoor};
 use crate::transport::{InFlight, Listener, ShutdownHandle, shutdown_channel};
 
 /// How long tasks may take to end after the last connection was cut.
 const RUNTIME_END: Duration = Duration::from_secs(2);
+
+/// How long the last answers may take to leave when every request is answered.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// The version, and the build of ONNX Runtime in `library` or in this binary.
 pub(super) fn version(library: Option<PathBuf>) -> anyhow::Result<String> {
@@ -92,8 +95,8 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     register_process(&metrics)?;
     let engine = Arc::new(Engine::new(&metrics)?);
     let manager = start_manager(&config, backend, Arc::clone(&engine)).await?;
-    let control = Arc::new(ControlPlane::new(Arc::clone(&manager)));
-    let (handle, servers) = start_doors(&config, listeners, &engine, &control);
+    let control = Arc::new(open_control(&config.server, &manager));
+    let (handle, servers) = start_doors(&config, listeners, &engine, &control, metrics);
     say(&addresses.to_string());
     tokio::select! {
         () = manager.settled() => say(&startup::summary(&engine, &addresses)),
@@ -105,6 +108,15 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     let signal = signals.next().await;
     tracing::info!(signal, "draining");
     end(&config.server, &engine, handle, servers, signals, logs).await
+}
+
+/// Clients may load and unload models when only this host can reach the server, or when the operator says so.
+fn open_control(config: &ServerConfig, manager: &Arc<Manager>) -> ControlPlane {
+    let is_local = [config.http, config.grpc].iter().all(|address| address.ip().is_loopback());
+    match is_local || config.control_allowed_remote {
+        true => ControlPlane::new(Arc::clone(manager)),
+        false => ControlPlane::closed(Arc::clone(manager)),
+    }
 }
 
 async fn start_manager(
@@ -123,6 +135,7 @@ fn start_doors(
     listeners: Listeners,
     engine: &Arc<Engine>,
     control: &Arc<ControlPlane>,
+    metrics: Registry,
 ) -> (ShutdownHandle, JoinSet<()>) {
     let (handle, signal) = shutdown_channel();
     let in_flight = InFlight::new(config.limits.requests_in_flight_max);
@@ -142,39 +155,42 @@ fn start_doors(
         version: env!("CARGO_PKG_VERSION"),
     };
     servers.spawn(http.serve(listeners.http, signal.clone()));
-    servers.spawn(grpc.serve(listeners.grpc, signal));
-    drop(listeners.metrics);
+    servers.spawn(grpc.serve(listeners.grpc, signal.clone()));
+    let limits = config.limits.clone();
+    servers.spawn(async move { MetricsDoor::new(metrics).serve(listeners.metrics, &limits, signal).await });
     (handle, servers)
 }
 
 /// Drains and ends. A second signal, or the end of the grace period, cuts what is left.
 async fn end(
     config: &ServerConfig,
-    _engine: &Engine,
+    engine: &Engine,
     handle: ShutdownHandle,
     mut servers: JoinSet<()>,
     mut signals: Signals,
     logs: Logs,
 ) -> anyhow::Result<()> {
-    let forced = tokio::select! {
-        () = tokio::time::sleep(config.drain_delay) => false,
-        _ = signals.next() => true,
+    engine.announce_drain();
+    let reason = tokio::select! {
+        () = tokio::time::sleep(config.drain_delay) => None,
+        _ = signals.next() => Some("a second signal"),
     };
+    engine.begin_drain();
     handle.drain();
-    let reason = if forced {
-        Some("a second signal")
-    } else {
-        tokio::select! {
+    let reason = match reason {
+        Some(reason) => Some(reason),
+        None => tokio::select! {
             () = all_ended(&mut servers) => None,
+            () = only_silence(engine) => Some("they have nothing in flight"),
             () = tokio::time::sleep(config.grace_period) => Some("the grace period is over"),
             _ = signals.next() => Some("a second signal"),
-        }
+        },
     };
     if let Some(reason) = reason {
+        tracing::info!(reason, "cutting the connections that are left");
         handle.end();
-        complain(&format!("cutting connections: {reason}"));
         if tokio::time::timeout(RUNTIME_END, all_ended(&mut servers)).await.is_err() {
-            complain("some connections did not end");
+            tracing::warn!("some connections did not end");
         }
     }
     tracing::info!("stopped");
@@ -184,6 +200,13 @@ async fn end(
 
 async fn all_ended(servers: &mut JoinSet<()>) {
     while servers.join_next().await.is_some() {}
+}
+
+/// Waits until every request is answered and the answers have had time to leave. A client that holds a stream open
+/// would keep the process for the whole grace period otherwise.
+async fn only_silence(engine: &Engine) {
+    engine.idle().await;
+    tokio::time::sleep(SILENCE).await;
 }
 
 /// Opens ONNX Runtime.

@@ -42,11 +42,12 @@ pub(super) fn summary(engine: &Engine, addresses: &Addresses) -> String {
 }
 
 fn table(served: &[Arc<Servable>]) -> String {
-    let header = ["MODEL", "VERSION", "INPUTS", "OUTPUTS", "PROVIDER", "BATCHING"].map(str::to_owned);
-    let rows: Vec<[String; 6]> =
+    let header =
+        ["MODEL", "VERSION", "INPUTS", "OUTPUTS", "PROVIDER", "BATCHING", "LOADED IN"].map(str::to_owned);
+    let rows: Vec<[String; 7]> =
         std::iter::once(header).chain(served.iter().map(|servable| row(servable))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let widths: [usize; 7] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
         let cells: Vec<String> =
@@ -57,7 +58,7 @@ fn table(served: &[Arc<Servable>]) -> String {
     text
 }
 
-fn row(servable: &Servable) -> [String; 6] {
+fn row(servable: &Servable) -> [String; 7] {
     let tensors = |specs: &[crate::model::TensorSpec]| {
         let all: Vec<String> = specs.iter().map(|spec| spec.to_string().replace(", ", ",")).collect();
         all.join(", ")
@@ -73,6 +74,7 @@ fn row(servable: &Servable) -> [String; 6] {
         tensors(&servable.signature.outputs),
         servable.config.runtime.provider.as_str().to_owned(),
         batching,
+        format!("{:.0} ms", servable.load_duration.as_secs_f64() * 1e3),
     ]
 }
 

@@ -112,7 +112,12 @@ pub const KEYS: &[Key] = &[
         "Versions that load at the same time; 0 for automatic",
     ),
     key("runtime.onnxruntime", Kind::Text, "", "The ONNX Runtime library to use instead of the one inside"),
-    key("runtime.cache_dir", Kind::Text, "", "Where verdicts on models are kept; automatic when empty"),
+    key(
+        "runtime.cache_dir",
+        Kind::Text,
+        "",
+        "Where verdicts on models and uploaded files are kept; empty for nowhere",
+    ),
     key(
         "runtime.arena_memory_max",
         Kind::Size(0, TIB * 1024),
