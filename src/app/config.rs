@@ -110,7 +110,10 @@ fn models(settings: &Settings) -> Result<ManagerConfig, SettingsProblem> {
         startup_models: settings.list("repository.load_model")?.to_vec(),
         load_threads: settings.number("repository.load_threads")?,
         cores: settings.number("runtime.cores")?,
-        ..ManagerConfig::default()
+        upload_folder: settings
+            .optional_text("runtime.cache_dir")?
+            .map(|folder| PathBuf::from(folder).join("uploads")),
+        upload_bytes_max: settings.number("limits.body_bytes_max")?,
     })
 }
 
