@@ -4,6 +4,7 @@
 //! not: that is the backend's secret. Input memory is borrowed for the time of the run; output memory is owned by the
 //! returned [`bytes::Bytes`]. A backend believes no declared shape: what it returns is what the runtime really made.
 
+pub mod fake;
 pub mod onnx;
 pub mod probe;
 

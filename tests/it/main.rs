@@ -1,5 +1,6 @@
 //! One test binary; a module a subject.
 
+mod backend_conformance;
 mod clients;
 mod documents;
 #[path = "../support/onnx_file.rs"]

@@ -1,3 +1,5 @@
+//! Files that are models, and files that only look so.
+
 use std::io::Cursor;
 
 use proptest::prelude::*;
