@@ -7,6 +7,8 @@ pub mod http;
 mod inflight;
 mod listener;
 mod shutdown;
+#[cfg(test)]
+mod tests;
 
 pub use self::inflight::{InFlight, InFlightPermit};
 pub use self::listener::{ListenError, Listener, Versions};

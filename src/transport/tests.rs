@@ -1,0 +1,206 @@
+//! Connections as clients make them: how they end, what is bounded, and that a client that leaves is noticed.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::guard::{Guarded, Patience};
+use super::{ListenError, Listener, ShutdownHandle, Versions, shutdown_channel};
+use crate::protocol::Limits;
+
+/// What the service of a test reports.
+#[derive(Debug, PartialEq, Eq)]
+enum Event {
+    Asked,
+    Dropped,
+}
+
+/// Reports when it is dropped before `answered` is set.
+struct Handler {
+    events: mpsc::Sender<Event>,
+    answered: bool,
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.events.try_send(Event::Dropped).unwrap();
+        }
+    }
+}
+
+/// A listener whose service answers `/wait` when `go` is notified and everything else at once.
+struct Server {
+    address: SocketAddr,
+    shutdown: ShutdownHandle,
+    events: mpsc::Receiver<Event>,
+    go: Arc<Notify>,
+    done: JoinHandle<()>,
+}
+
+async fn start(versions: Versions, limits: Limits) -> Server {
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = listener.address();
+    let (shutdown, signal) = shutdown_channel();
+    let (tx, events) = mpsc::channel(16);
+    let go = Arc::new(Notify::new());
+    let notify = Arc::clone(&go);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut handler = Handler { events: tx.clone(), answered: false };
+        let go = Arc::clone(&notify);
+        async move {
+            if request.uri().path() == "/wait" {
+                handler.events.try_send(Event::Asked).unwrap();
+                go.notified().await;
+            }
+            handler.answered = true;
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"done"))))
+        }
+    });
+    let done = tokio::spawn(async move { listener.serve(service, versions, &limits, signal).await });
+    Server { address, shutdown, events, go, done }
+}
+
+async fn send(address: SocketAddr, path: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await.unwrap();
+    socket
+}
+
+async fn read_to_end(mut socket: TcpStream) -> String {
+    let mut text = String::new();
+    socket.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_drops_its_handler() {
+    let mut server = start(Versions::Both, Limits::default()).await;
+    let socket = send(server.address, "/wait").await;
+    assert_eq!(server.events.recv().await, Some(Event::Asked));
+    drop(socket);
+    assert_eq!(server.events.recv().await, Some(Event::Dropped));
+}
+
+#[tokio::test]
+async fn an_http2_client_that_leaves_drops_its_handler() {
+    let mut server = start(Versions::Http2, Limits::default()).await;
+    let client = Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Empty<Bytes>>();
+    let uri: http::Uri = format!("http://{}/wait", server.address).parse().unwrap();
+    let request = tokio::spawn(client.get(uri));
+    assert_eq!(server.events.recv().await, Some(Event::Asked));
+    request.abort();
+    assert_eq!(server.events.recv().await, Some(Event::Dropped));
+}
+
+#[tokio::test]
+async fn both_versions_are_served_on_one_port() {
+    let server = start(Versions::Both, Limits::default()).await;
+    for http2 in [false, true] {
+        let client = Client::builder(TokioExecutor::new()).http2_only(http2).build_http::<Empty<Bytes>>();
+        let uri: http::Uri = format!("http://{}/", server.address).parse().unwrap();
+        let response = client.get(uri).await.unwrap();
+        assert_eq!(response.version() == Version::HTTP_2, http2);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "done");
+    }
+}
+
+#[tokio::test]
+async fn draining_finishes_what_is_in_flight() {
+    let mut server = start(Versions::Both, Limits::default()).await;
+    let idle = TcpStream::connect(server.address).await.unwrap();
+    let socket = send(server.address, "/wait").await;
+    assert_eq!(server.events.recv().await, Some(Event::Asked));
+    server.shutdown.drain();
+    assert_eq!(read_to_end(idle).await, "");
+    server.go.notify_one();
+    let text = read_to_end(socket).await;
+    assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with("done"), "{text}");
+    assert!(text.contains("connection: close"), "{text}");
+    server.done.await.unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn the_end_cuts_what_still_waits() {
+    let mut server = start(Versions::Both, Limits::default()).await;
+    let _socket = send(server.address, "/wait").await;
+    assert_eq!(server.events.recv().await, Some(Event::Asked));
+    server.shutdown.end();
+    assert_eq!(server.events.recv().await, Some(Event::Dropped));
+    server.done.await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let mut server = start(Versions::Both, Limits { connections_max: 1, ..Limits::default() }).await;
+    let first = send(server.address, "/wait").await;
+    assert_eq!(server.events.recv().await, Some(Event::Asked));
+    let second = send(server.address, "/wait").await;
+    // The second is asked only once the first has gone.
+    drop(first);
+    assert_eq!(server.events.recv().await, Some(Event::Dropped));
+    assert_eq!(server.events.recv().await, Some(Event::Asked));
+    drop(second);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let first = Listener::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let second = Listener::bind(first.address()).await.unwrap_err();
+    assert!(matches!(second, ListenError::InUse { address } if address == first.address()), "{second}");
+}
+
+fn guarded(socket: DuplexStream) -> Guarded<DuplexStream> {
+    let patience = Patience {
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+        stall: Duration::from_secs(30),
+    };
+    Guarded::new(socket, patience).0
+}
+
+/// Whole seconds until reading fails because the client is too slow. A tick is a quarter of the shortest patience.
+async fn seconds_until_given_up(first: &[u8]) -> u64 {
+    let (mut client, server) = tokio::io::duplex(64);
+    let mut server = guarded(server);
+    let started = tokio::time::Instant::now();
+    client.write_all(first).await.unwrap();
+    let mut bytes = Vec::new();
+    let error = server.read_to_end(&mut bytes).await.unwrap_err();
+    assert_eq!((error.kind(), &*bytes), (std::io::ErrorKind::TimedOut, first));
+    started.elapsed().as_secs()
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_heads_and_idle_connections_are_given_up() {
+    let header = seconds_until_given_up(b"GET / HT").await;
+    assert!((10..=15).contains(&header), "{header}");
+    let partial_preface = seconds_until_given_up(b"PRI * HTTP/2").await;
+    assert!((10..=15).contains(&partial_preface), "{partial_preface}");
+    let idle = seconds_until_given_up(b"").await;
+    assert!((75..=80).contains(&idle), "{idle}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_nobody_reads_is_given_up() {
+    let (_client, server) = tokio::io::duplex(16);
+    let mut server = guarded(server);
+    let started = tokio::time::Instant::now();
+    let error = server.write_all(&[0; 100]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    assert!((30..=35).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+}
