@@ -34,6 +34,12 @@ struct Handler {
     answered: bool,
 }
 
+impl Handler {
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
 impl Drop for Handler {
     fn drop(&mut self) {
         if !self.answered {
@@ -59,14 +65,14 @@ async fn start(versions: Versions, limits: Limits) -> Server {
     let go = Arc::new(Notify::new());
     let notify = Arc::clone(&go);
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut handler = Handler { events: tx.clone(), answered: false };
+        let handler = Handler { events: tx.clone(), answered: false };
         let go = Arc::clone(&notify);
         async move {
             if request.uri().path() == "/wait" {
                 handler.events.try_send(Event::Asked).unwrap();
                 go.notified().await;
             }
-            handler.answered = true;
+            handler.answered();
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"done"))))
         }
     });

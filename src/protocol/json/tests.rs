@@ -99,8 +99,9 @@ fn wrong_data_name_the_tensor_and_what_was_expected() {
         let expected = match expected.split_once('+') {
             Some((before, after)) => {
                 let digits = after.find([')', ':']).unwrap();
-                let at = after[..digits].parse::<usize>().unwrap() + start;
-                format!("input 'x': {before}{at}{}", &after[digits..])
+                let (digits, after) = after.split_at(digits);
+                let at = digits.parse::<usize>().unwrap() + start;
+                format!("input 'x': {before}{at}{after}")
             }
             None => format!("input 'x': {expected}"),
         };
@@ -364,8 +365,9 @@ fn any_tensor() -> impl Strategy<Value = Tensor> {
             None => {
                 let mut strings = StringsWriter::new();
                 for _ in 0..count {
-                    let text: String =
-                        (0..next() % 5).filter_map(|_| char::from_u32((next() % 0x300) as u32)).collect();
+                    let text: String = (0..next() % 5)
+                        .filter_map(|_| char::from_u32(u32::try_from(next() % 0x300).unwrap()))
+                        .collect();
                     strings.push(text.as_bytes()).unwrap();
                 }
                 strings.finish().to_vec()
@@ -422,7 +424,7 @@ proptest! {
     #[test]
     fn arbitrary_bodies_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200), cut in 0usize..220) {
         let body = Bytes::from(body);
-        let _ = decode_infer(&body, cut, &Limits::default());
+        drop(decode_infer(&body, cut, &Limits::default()));
     }
 
     #[test]
@@ -431,8 +433,8 @@ proptest! {
         let mut body = json.into_bytes();
         let at = at.index(body.len());
         body[at] = byte;
-        let _ = decode(&body);
+        drop(decode(&body));
         body.truncate(cut.index(body.len()));
-        let _ = decode(&body);
+        drop(decode(&body));
     }
 }

@@ -11,6 +11,8 @@ mod metrics;
 mod reply;
 mod repository;
 mod route;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::error::Error;
