@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::check::Form;
 use super::config::Config;
 use super::infer::InferArgs;
 use super::settings::{Given, KEYS, Key, Kind, Origin, Settings, SettingsProblem, Typed};
@@ -39,11 +40,22 @@ enum Command {
     Serve(ServeArgs),
     /// Print the effective configuration as TOML, with where each value came from
     Config(ServeArgs),
+    /// Say what would be served from PATH and how: signature, operators, batching, memory, settings
+    Check(CheckArgs),
     /// Ask a running server for one inference
     Infer(InferArgs),
     /// Try models in a child process, for `serve`
     #[command(hide = true)]
     Probe,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Show the findings as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -166,8 +178,21 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             Ok(config) => finish(super::run::serve(config)),
             Err(problem) => usage(&problem),
         },
+        Some(Command::Check(args)) => check(args),
         Some(Command::Infer(args)) => finish(super::infer::infer(&args)),
         Some(Command::Probe) => crate::backend::probe::child_main(),
+    }
+}
+
+fn check(args: CheckArgs) -> ExitCode {
+    let form = if args.json { Form::Json } else { Form::Text };
+    match args.serve.settings().and_then(|settings| Config::new(&settings)) {
+        Ok(config) => match super::check::check(config, form) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(EXIT_FAILURE),
+            Err(error) => finish(Err(error)),
+        },
+        Err(problem) => usage(&problem),
     }
 }
 

@@ -3,6 +3,7 @@
 //! `settings` is what was written, `config` is what it means, `run` wires the parts, `shutdown` ends them. Only `cli`
 //! prints. Nothing below `app` reads the environment.
 
+mod check;
 mod cli;
 mod config;
 mod infer;

@@ -90,11 +90,11 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     raise_open_files();
     let listeners = Listeners::bind(&config.server).await?;
     let addresses = listeners.addresses();
-    let backend: Arc<dyn Backend> = Arc::new(OnnxBackend::new(start_runtime(&config.runtime)?));
+    let runtime = start_runtime(&config.runtime)?;
     let metrics = Registry::new();
     register_process(&metrics)?;
     let engine = Arc::new(Engine::new(&metrics)?);
-    let manager = start_manager(&config, backend, Arc::clone(&engine)).await?;
+    let manager = start_manager(&config, runtime, Arc::clone(&engine)).await?;
     let control = Arc::new(open_control(&config.server, &manager));
     let (handle, servers) = start_doors(&config, listeners, &engine, &control, metrics);
     say(&addresses.to_string());
@@ -119,11 +119,13 @@ fn open_control(config: &ServerConfig, manager: &Arc<Manager>) -> ControlPlane {
     }
 }
 
-async fn start_manager(
+/// Starts to load what the configuration names.
+pub(super) async fn start_manager(
     config: &Config,
-    backend: Arc<dyn Backend>,
+    runtime: Arc<Runtime>,
     engine: Arc<Engine>,
 ) -> anyhow::Result<Arc<Manager>> {
+    let backend: Arc<dyn Backend> = Arc::new(OnnxBackend::new(runtime));
     let models = config.models.clone();
     // Reads folders and may open models: not on an async thread.
     let started = tokio::task::spawn_blocking(move || Manager::start(models, backend, engine)).await?;
