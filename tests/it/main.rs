@@ -1,6 +1,7 @@
 //! One test binary; a module a subject.
 
 mod backend_conformance;
+mod cli;
 mod clients;
 mod documents;
 #[path = "../support/onnx_file.rs"]

@@ -83,7 +83,11 @@ impl Settings {
         }
         settings.add_environment(&given.environment)?;
         for (key, values) in &given.flags {
-            settings.add(key, &key.node_of(values), Origin::Flag(key.flag()))?;
+            let origin = match key.path {
+                "repository.paths" => "PATH".to_owned(),
+                _ => key.flag(),
+            };
+            settings.add(key, &key.node_of(values), Origin::Flag(origin))?;
         }
         Ok(settings)
     }
