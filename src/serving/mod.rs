@@ -21,6 +21,8 @@ mod plan;
 mod load;
 mod manager;
 mod error;
+#[cfg(test)]
+mod tests;
 
 pub use self::engine::Engine;
 pub use self::error::EngineError;

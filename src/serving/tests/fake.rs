@@ -1,0 +1,126 @@
+//! A backend whose model files are one word: a number is what the model adds to its input, `broken` does not open.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use crate::backend::{
+    Artifact, Backend, BackendError, Input, InputData, Instance, Interrupt, Model, OpenOptions, Output,
+};
+use crate::model::{Dim, Signature, TensorSpec};
+use crate::tensor::{DataType, Shape};
+
+/// Opens fake models, and counts them.
+#[derive(Debug, Default)]
+pub(super) struct FakeBackend {
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    opened: AtomicUsize,
+    live: AtomicUsize,
+    held: Mutex<bool>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct FakeModel {
+    signature: Signature,
+    added: f32,
+    counts: Arc<Counts>,
+}
+
+struct FakeInstance {
+    added: f32,
+    counts: Arc<Counts>,
+}
+
+struct NoInterrupt;
+
+impl FakeBackend {
+    /// Models opened so far.
+    pub(super) fn opened(&self) -> usize {
+        self.counts.opened.load(Ordering::SeqCst)
+    }
+
+    /// Models that are not freed.
+    pub(super) fn live(&self) -> usize {
+        self.counts.live.load(Ordering::SeqCst)
+    }
+
+    /// Lets runs begin and not end, or lets them end.
+    pub(super) fn hold(&self, held: bool) {
+        *self.counts.held.lock() = held;
+        self.counts.changed.notify_all();
+    }
+}
+
+/// What every fake model takes and gives: `x` FP32 [-1,2], `y` FP32 [-1,1].
+pub(super) fn signature() -> Signature {
+    let spec = |name: &str, columns| TensorSpec {
+        name: name.into(),
+        dtype: DataType::Fp32,
+        shape: Some(vec![Dim::Dynamic(Some("N".into())), Dim::Fixed(columns)]),
+        optional: false,
+    };
+    Signature { inputs: vec![spec("x", 2)], outputs: vec![spec("y", 1)] }
+}
+
+impl Backend for FakeBackend {
+    fn open(&self, artifact: &Artifact, _options: &OpenOptions) -> Result<Arc<dyn Model>, BackendError> {
+        self.counts.opened.fetch_add(1, Ordering::SeqCst);
+        let added = read(&artifact.path)?;
+        self.counts.live.fetch_add(1, Ordering::SeqCst);
+        Ok(Arc::new(FakeModel { signature: signature(), added, counts: Arc::clone(&self.counts) }))
+    }
+}
+
+fn read(path: &Path) -> Result<f32, BackendError> {
+    let text = std::fs::read_to_string(path).map_err(|error| BackendError::Artifact(error.to_string()))?;
+    text.trim().parse().map_err(|_| BackendError::Artifact("it is not a number".to_owned()))
+}
+
+impl Drop for FakeModel {
+    fn drop(&mut self) {
+        self.counts.live.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Model for FakeModel {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn instance(&self) -> Result<Box<dyn Instance>, BackendError> {
+        Ok(Box::new(FakeInstance { added: self.added, counts: Arc::clone(&self.counts) }))
+    }
+}
+
+impl Instance for FakeInstance {
+    fn run(&mut self, inputs: &[Option<Input<'_>>]) -> Result<Vec<Output>, BackendError> {
+        let mut held = self.counts.held.lock();
+        while *held {
+            self.counts.changed.wait(&mut held);
+        }
+        drop(held);
+        let Some(Some(Input { data: InputData::Fixed(data), .. })) = inputs.first() else {
+            return Err(BackendError::Run { message: "no input".to_owned(), invalid_input: true });
+        };
+        let value = |bytes: &[u8]| bytes.first_chunk().map_or(f32::NAN, |raw| f32::from_le_bytes(*raw));
+        let out: Vec<u8> = data.chunks_exact(8).flat_map(|row| (value(row) + self.added).to_le_bytes()).collect();
+        let shape = Shape::new(&[out.len() / 4, 1]).unwrap();
+        Ok(vec![Output { dtype: DataType::Fp32, shape, data: Bytes::from(out) }])
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        Arc::new(NoInterrupt)
+    }
+}
+
+impl Interrupt for NoInterrupt {
+    fn interrupt(&self, _run: u64) {}
+}
