@@ -6,6 +6,9 @@ use crate::metrics::{MetricsError, ROWS_BUCKETS, Registry};
 
 const LABELS: [&str; 2] = ["model", "version"];
 
+/// Why requests are refused.
+const REJECTED: [&str; 4] = ["queue_full", "displaced", "deadline", "unavailable"];
+
 /// The families; one of each in the process.
 #[derive(Debug, Clone)]
 pub struct SchedulerFamilies {
@@ -81,6 +84,21 @@ impl SchedulerFamilies {
         })
     }
 
+    /// Takes away the series of a version that is served no more.
+    pub fn forget(&self, model: &str, version: &str) {
+        let labels = [model, version];
+        for gauges in [&self.queue_length, &self.inflight, &self.workers_stuck] {
+            gauges.remove_label_values(&labels).ok();
+        }
+        for counters in [&self.batches, &self.rows, &self.expired, &self.cancelled, &self.worker_panics] {
+            counters.remove_label_values(&labels).ok();
+        }
+        self.batch_rows.remove_label_values(&labels).ok();
+        for reason in REJECTED {
+            self.rejected.remove_label_values(&[model, version, reason]).ok();
+        }
+    }
+
     /// The handles of one version.
     pub fn resolve(&self, model: &str, version: &str) -> SchedulerMetrics {
         let labels = [model, version];
@@ -91,10 +109,10 @@ impl SchedulerFamilies {
             batch_rows: self.batch_rows.with_label_values(&labels),
             batches: self.batches.with_label_values(&labels),
             rows: self.rows.with_label_values(&labels),
-            rejected_full: rejected("queue_full"),
-            rejected_displaced: rejected("displaced"),
-            rejected_deadline: rejected("deadline"),
-            rejected_unavailable: rejected("unavailable"),
+            rejected_full: rejected(REJECTED[0]),
+            rejected_displaced: rejected(REJECTED[1]),
+            rejected_deadline: rejected(REJECTED[2]),
+            rejected_unavailable: rejected(REJECTED[3]),
             expired: self.expired.with_label_values(&labels),
             cancelled: self.cancelled.with_label_values(&labels),
             workers_stuck: self.workers_stuck.with_label_values(&labels),

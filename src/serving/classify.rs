@@ -103,3 +103,58 @@ fn reader(dtype: DataType) -> Option<Reader> {
         DataType::Bytes => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::StringsIter;
+
+    fn check(tensor: &Tensor, top: u32, batched: bool, labels: &[&str], shape: &[usize], expected: &[&str]) {
+        let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+        let classes = classify(tensor, top, batched, &labels).unwrap();
+        let texts: Vec<String> = StringsIter::new(classes.data())
+            .map(|text| String::from_utf8(text.unwrap().to_vec()).unwrap())
+            .collect();
+        assert_eq!(
+            (classes.shape().dims(), texts),
+            (shape, expected.iter().map(|text| (*text).to_owned()).collect())
+        );
+    }
+
+    fn floats(dims: &[usize], values: &[f32]) -> Tensor {
+        let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Tensor::new("p".into(), DataType::Fp32, Shape::new(dims).unwrap(), data.into()).unwrap()
+    }
+
+    #[test]
+    fn the_highest_come_first() {
+        let two_rows = floats(&[2, 3], &[0.1, 0.7, 0.2, 0.5, 0.25, 0.5]);
+        check(&two_rows, 2, true, &[], &[2, 2], &["0.700000:1", "0.200000:2", "0.500000:0", "0.500000:2"]);
+        check(&two_rows, 1, true, &["a", "b", ""], &[2, 1], &["0.700000:1:b", "0.500000:0:a"]);
+        check(
+            &two_rows,
+            9,
+            true,
+            &["a"],
+            &[2, 3],
+            &["0.700000:1", "0.200000:2", "0.100000:0:a", "0.500000:0:a", "0.500000:2", "0.250000:1"],
+        );
+        let vector = floats(&[3], &[f32::NAN, -1.0, f32::INFINITY]);
+        check(&vector, 3, false, &[], &[3], &["inf:2", "-1.000000:1", "NaN:0"]);
+        check(&vector, 1, true, &[], &[3, 1], &["NaN:0", "-1.000000:0", "inf:0"]);
+        check(&floats(&[0, 3], &[]), 2, true, &[], &[0, 2], &[]);
+        let bytes =
+            Tensor::new("p".into(), DataType::Uint8, Shape::new(&[3]).unwrap(), vec![7, 200, 9].into());
+        check(&bytes.unwrap(), 1, false, &[], &[1], &["200:1"]);
+        assert!(
+            classify(
+                &Tensor::new("p".into(), DataType::Bytes, Shape::new(&[0]).unwrap(), Vec::new().into())
+                    .unwrap(),
+                1,
+                false,
+                &[]
+            )
+            .is_err()
+        );
+    }
+}

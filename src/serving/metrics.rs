@@ -134,6 +134,7 @@ impl ServingMetrics {
     pub(super) fn forget_version(&self, id: &ModelId) {
         let version = id.version.to_string();
         let labels = [&*id.name, version.as_str()];
+        self.scheduler.forget(labels[0], labels[1]);
         // An error only says that the series was never made.
         self.memory.remove_label_values(&labels).ok();
         self.ready.remove_label_values(&labels).ok();

@@ -109,3 +109,77 @@ pub(super) fn plan_batch(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Dim, TensorSpec};
+    use crate::tensor::DataType;
+
+    fn check_threads(cores: usize, versions: usize, run_us: u64, expected: (usize, usize)) {
+        let mut parsed = ParsedModelConfig::default();
+        let findings = Findings {
+            rows: Rows::Independent,
+            survives_empty: false,
+            run: Some(Duration::from_micros(run_us)),
+            memory_bytes: 0,
+        };
+        plan_threads(&mut parsed, &findings, Machine { cores, versions });
+        let config = &parsed.config;
+        assert_eq!(
+            (config.runtime.intra_threads, config.instances.count),
+            (Some(expected.0), Some(expected.1))
+        );
+    }
+
+    #[test]
+    fn light_models_get_workers_and_heavy_ones_threads() {
+        check_threads(1, 1, 50_000, (1, 1));
+        check_threads(2, 1, 20, (1, 2));
+        check_threads(2, 1, 50_000, (2, 1));
+        check_threads(16, 1, 20, (1, 16));
+        check_threads(16, 1, 50_000, (16, 2));
+        check_threads(64, 1500, 20, (1, 1));
+        check_threads(0, 0, 20, (1, 1));
+    }
+
+    #[test]
+    fn what_is_written_stays() {
+        let mut parsed = ParsedModelConfig::default();
+        parsed.config.runtime.intra_threads = Some(3);
+        parsed.config.instances.count = Some(5);
+        let findings =
+            Findings { rows: Rows::Independent, survives_empty: false, run: None, memory_bytes: 0 };
+        plan_threads(&mut parsed, &findings, Machine { cores: 8, versions: 1 });
+        assert_eq!((parsed.config.runtime.intra_threads, parsed.config.instances.count), (Some(3), Some(5)));
+        assert!(parsed.sources.is_empty());
+    }
+
+    fn check_batch(asked: Option<usize>, leading: Dim, rows: &Rows, expected: Result<(usize, bool), ()>) {
+        let spec = TensorSpec {
+            name: "x".into(),
+            dtype: DataType::Fp32,
+            shape: Some(vec![leading]),
+            optional: false,
+        };
+        let signature = Signature { inputs: vec![spec.clone()], outputs: vec![spec] };
+        let config = ModelConfig { max_batch_size: asked, ..ModelConfig::default() };
+        let planned = plan_batch(&config, &signature, rows).map(|(size, warning)| (size, warning.is_some()));
+        assert_eq!(planned.map_err(|_| ()), expected, "{asked:?} {rows:?}");
+    }
+
+    #[test]
+    fn only_proved_or_ordered_models_are_batched() {
+        let any = || Dim::Dynamic(None);
+        let (dependent, unknown) = (Rows::Dependent("d".to_owned()), Rows::Unknown("u".to_owned()));
+        check_batch(None, any(), &Rows::Independent, Ok((BATCH_DEFAULT, false)));
+        check_batch(Some(8), any(), &Rows::Independent, Ok((8, false)));
+        check_batch(Some(0), any(), &Rows::Independent, Ok((0, false)));
+        check_batch(None, any(), &dependent, Ok((0, true)));
+        check_batch(Some(8), any(), &dependent, Ok((0, true)));
+        check_batch(None, any(), &unknown, Ok((0, true)));
+        check_batch(Some(8), any(), &unknown, Ok((8, true)));
+        check_batch(None, Dim::Fixed(1), &Rows::Independent, Ok((0, false)));
+        check_batch(Some(8), Dim::Fixed(1), &Rows::Independent, Err(()));
+    }
+}

@@ -209,3 +209,118 @@ impl InputRule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::tensor::Shape;
+
+    /// A specification such as `a FP32[N,3]`: letters are names, `?` is any size, `*` is any rank.
+    fn spec(text: &str) -> TensorSpec {
+        let (name, rest) = text.split_once(' ').unwrap();
+        let (dtype, dims) = rest.trim_end_matches(']').split_once('[').unwrap();
+        let dim = |dim: &str| match dim.parse() {
+            Ok(size) => Dim::Fixed(size),
+            Err(_) if dim == "?" => Dim::Dynamic(None),
+            Err(_) => Dim::Dynamic(Some(dim.into())),
+        };
+        TensorSpec {
+            name: name.trim_end_matches('~').into(),
+            dtype: DataType::from_wire_name(dtype).unwrap(),
+            shape: (dims != "*").then(|| dims.split(',').filter(|dim| !dim.is_empty()).map(dim).collect()),
+            optional: name.ends_with('~'),
+        }
+    }
+
+    /// A tensor such as `a FP32[2,3]`.
+    fn tensor(text: &str) -> Tensor {
+        let TensorSpec { name, dtype, shape, .. } = spec(text);
+        let dims: Vec<i64> = shape.unwrap().iter().map(Dim::to_wire).collect();
+        let shape = Shape::from_wire(&dims).unwrap();
+        let len = shape.element_count() * dtype.element_size().unwrap_or(4);
+        Tensor::new(name.into(), dtype, shape, Bytes::from(vec![0; len])).unwrap()
+    }
+
+    /// `expected` is the rows and the names in order, or a part of the error.
+    fn check(batched: bool, specs: &[&str], tensors: &[&str], expected: Result<(usize, &[&str]), &str>) {
+        let signature =
+            Signature { inputs: specs.iter().map(|text| spec(text)).collect(), outputs: Vec::new() };
+        let bound = Contract::new(&signature, batched, false)
+            .bind("m", tensors.iter().map(|text| tensor(text)).collect());
+        match (bound, expected) {
+            (Ok(bound), Ok((rows, names))) => {
+                assert_eq!(bound.rows, rows, "{specs:?} {tensors:?}");
+                let order: Vec<&str> = bound
+                    .inputs
+                    .iter()
+                    .map(|input| input.as_ref().map_or("", |t| t.name().as_str()))
+                    .collect();
+                assert_eq!(order, names, "{specs:?} {tensors:?}");
+            }
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{tensors:?}: {error}"),
+            (bound, _) => unreachable!("{specs:?} {tensors:?}: {bound:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn inputs_are_put_in_order_and_must_be_the_models() {
+        let two = &["a FP32[N,3]", "b INT64[N]"];
+        check(true, two, &["b INT64[2]", "a FP32[2,3]"], Ok((2, &["a", "b"])));
+        check(true, two, &["a FP32[2,3]"], Err("model 'm' needs input 'b'"));
+        check(true, two, &["a FP32[2,3]", "a FP32[2,3]"], Err("input 'a' is given twice"));
+        check(
+            true,
+            two,
+            &["a FP32[2,3]", "c\n INT64[2]"],
+            Err("no input 'c\\n'; it takes a FP32[-1, 3], b INT64[-1]"),
+        );
+        check(true, two, &["a FP64[2,3]", "b INT64[2]"], Err("input 'a' is FP64; model 'm' takes FP32"));
+        check(true, two, &["a FP32[2,3]", "b INT64[3]"], Err("input 'b' has shape [3]; model 'm' takes [N]"));
+        let optional = &["a FP32[N,3]", "b~ INT64[N]"];
+        check(true, optional, &["a FP32[4,3]"], Ok((4, &["a", ""])));
+        check(true, &["a~ FP32[N]"], &[], Ok((1, &[""])));
+    }
+
+    #[test]
+    fn dimensions_must_fit() {
+        check(false, &["a FP32[2,?]"], &["a FP32[2,9]"], Ok((1, &["a"])));
+        check(false, &["a FP32[2,?]"], &["a FP32[3,9]"], Err("takes [2,-1]: a fixed dimension differs"));
+        check(false, &["a FP32[2,?]"], &["a FP32[2]"], Err("the number of dimensions differs"));
+        check(false, &["a FP32[]"], &["a FP32[]"], Ok((1, &["a"])));
+        check(false, &["a FP32[]"], &["a FP32[1]"], Err("takes []: the number of dimensions differs"));
+        check(false, &["a FP32[*]"], &["a FP32[5,6,7]"], Ok((1, &["a"])));
+        check(false, &["a FP32[s,s]"], &["a FP32[4,4]"], Ok((1, &["a"])));
+        check(false, &["a FP32[s,s]"], &["a FP32[4,5]"], Err("differs from one of the same name"));
+        check(
+            false,
+            &["a FP32[s]", "b FP32[s]"],
+            &["a FP32[4]", "b FP32[5]"],
+            Err("input 'b' has shape [5]"),
+        );
+    }
+
+    #[test]
+    fn rows_are_those_of_every_input() {
+        check(true, &["a FP32[?,2]", "b FP32[N]"], &["a FP32[3,2]", "b FP32[3]"], Ok((3, &["a", "b"])));
+        check(true, &["a FP32[?,2]", "b FP32[N]"], &["a FP32[3,2]", "b FP32[4]"], Err("same name"));
+        check(false, &["a FP32[?,2]", "b FP32[?]"], &["a FP32[3,2]", "b FP32[4]"], Ok((1, &["a", "b"])));
+    }
+
+    #[test]
+    fn dimensions_of_0_are_the_models_own_or_refused() {
+        for dtype in DataType::ALL {
+            for dims in ["0,3", "2,0"] {
+                let given = format!("a {dtype}[{dims}]");
+                check(true, &[&format!("a {dtype}[N,?]")], &[&given], Err("not given dimensions of 0"));
+                check(false, &[&format!("a {dtype}[?,?]")], &[&given], Err("not given dimensions of 0"));
+                check(false, &[&format!("a {dtype}[*]")], &[&given], Err("not given dimensions of 0"));
+            }
+            check(false, &[&format!("a {dtype}[0,3]")], &[&format!("a {dtype}[0,3]")], Ok((1, &["a"])));
+        }
+        let signature = Signature { inputs: vec![spec("a FP32[N,3]")], outputs: Vec::new() };
+        let bound = Contract::new(&signature, true, true).bind("m", vec![tensor("a FP32[0,3]")]).unwrap();
+        assert_eq!(bound.rows, 0);
+    }
+}

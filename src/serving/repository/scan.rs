@@ -262,3 +262,77 @@ fn list(folder: &Path) -> io::Result<(Vec<String>, bool)> {
     names.sort();
     Ok((names, true))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(root: &Path, path: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+
+    fn seen(snapshot: &Snapshot) -> Vec<(String, Vec<u64>)> {
+        let versions = |files: &ModelFiles| files.versions.keys().map(|version| version.get()).collect();
+        snapshot.models.iter().map(|(name, files)| (name.to_string(), versions(files))).collect()
+    }
+
+    #[test]
+    fn models_versions_and_nothing_else_are_seen() {
+        let root = tempfile::tempdir().unwrap();
+        for path in [
+            "a/1/model.onnx",
+            "a/10/model.onnx",
+            "a/2/other.bin",
+            "a/0/model.onnx",
+            "a/01/model.onnx",
+            "a/v3/model.onnx",
+            "a/config.pbtxt",
+            "scripts/train.py",
+            "only_config/model.toml",
+            ".hidden/1/model.onnx",
+            "bad name/1/model.onnx",
+            "README.md",
+        ] {
+            write(root.path(), path);
+        }
+        let sources = [Source::detect(root.path()).unwrap()];
+        let snapshot = scan(&sources).unwrap();
+        assert_eq!(seen(&snapshot), [("a".to_owned(), vec![1, 2, 10]), ("only_config".to_owned(), vec![])]);
+        assert_eq!(snapshot.warnings.len(), 1, "{:?}", snapshot.warnings);
+        assert!(snapshot.warnings[0].contains("bad name"));
+        assert_eq!(scan(&sources).unwrap(), snapshot, "looking changes nothing");
+        write(root.path(), "a/1/weights.bin");
+        assert_ne!(scan(&sources).unwrap(), snapshot, "external data counts");
+        assert!(snapshot.models["a"].versions[&Version::new(1).unwrap()].have_changed());
+    }
+
+    #[test]
+    fn the_first_path_has_the_name() {
+        let root = tempfile::tempdir().unwrap();
+        for path in [
+            "one/m/1/model.onnx",
+            "two/m/2/model.onnx",
+            "two/n/1/model.onnx",
+            "file/m.onnx",
+            "single/7/model.onnx",
+        ] {
+            write(root.path(), path);
+        }
+        let sources = ["one", "two", "file/m.onnx", "single"]
+            .map(|path| Source::detect(&root.path().join(path)).unwrap());
+        assert!(matches!(sources[3], Source::Model(_)));
+        let snapshot = scan(&sources).unwrap();
+        let expected = [("m".to_owned(), vec![1]), ("n".to_owned(), vec![1]), ("single".to_owned(), vec![7])];
+        assert_eq!(seen(&snapshot), expected);
+        assert_eq!(snapshot.warnings.len(), 2, "{:?}", snapshot.warnings);
+        for (name, files) in &snapshot.models {
+            assert_eq!(scan_model(&sources, name).unwrap().as_ref(), Some(files));
+        }
+        assert_eq!(scan_model(&sources, &"x".parse().unwrap()).unwrap(), None);
+        assert!(Source::detect(&root.path().join("nowhere")).is_err());
+        fs::remove_dir_all(root.path().join("one")).unwrap();
+        assert!(scan(&sources).is_err(), "an unreadable repository is not an empty one");
+    }
+}

@@ -111,7 +111,8 @@ impl Instance for FakeInstance {
             return Err(BackendError::Run { message: "no input".to_owned(), invalid_input: true });
         };
         let value = |bytes: &[u8]| bytes.first_chunk().map_or(f32::NAN, |raw| f32::from_le_bytes(*raw));
-        let out: Vec<u8> = data.chunks_exact(8).flat_map(|row| (value(row) + self.added).to_le_bytes()).collect();
+        let out: Vec<u8> =
+            data.chunks_exact(8).flat_map(|row| (value(row) + self.added).to_le_bytes()).collect();
         let shape = Shape::new(&[out.len() / 4, 1]).unwrap();
         Ok(vec![Output { dtype: DataType::Fp32, shape, data: Bytes::from(out) }])
     }

@@ -32,7 +32,12 @@ async fn a_version_that_does_not_load_leaves_the_old_one() {
 async fn at_the_start_an_older_version_stands_in_and_the_hopeless_are_not_ready() {
     let house = House::open(
         ModelControl::None,
-        &[("a/1/model.onnx", "1"), ("a/2/model.onnx", "broken"), ("b/1/model.onnx", "broken"), ("c/1/readme", "")],
+        &[
+            ("a/1/model.onnx", "1"),
+            ("a/2/model.onnx", "broken"),
+            ("b/1/model.onnx", "broken"),
+            ("c/1/readme", ""),
+        ],
     )
     .await;
     assert_eq!(house.ask("a", "").await.unwrap(), (1.0, 1));
@@ -182,7 +187,9 @@ async fn uploads_are_served_and_removed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crossing_orders_end_in_the_last() {
-    let house = Arc::new(House::open(ModelControl::Explicit, &[("m/1/model.onnx", "10"), ("m/2/model.onnx", "20")]).await);
+    let house = Arc::new(
+        House::open(ModelControl::Explicit, &[("m/1/model.onnx", "10"), ("m/2/model.onnx", "20")]).await,
+    );
     let orders: Vec<_> = (0..32u64)
         .map(|index| {
             let house = Arc::clone(&house);

@@ -105,7 +105,8 @@ fn write(root: &Path, path: &str, content: &str) {
 
 /// One request with one row for each of `rows`.
 fn request(model: &str, version: &str, rows: &[f32]) -> InferRequest {
-    let data: Vec<u8> = rows.iter().flat_map(|row| [row.to_le_bytes(), 0f32.to_le_bytes()].concat()).collect();
+    let data: Vec<u8> =
+        rows.iter().flat_map(|row| [row.to_le_bytes(), 0f32.to_le_bytes()].concat()).collect();
     let shape = Shape::new(&[rows.len(), 2]).unwrap();
     let input = Tensor::new("x".into(), DataType::Fp32, shape, Bytes::from(data)).unwrap();
     InferRequest {

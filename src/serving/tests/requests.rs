@@ -13,9 +13,12 @@ async fn requests_go_to_the_version_they_name() {
     assert!(house.engine.is_ready());
     assert_eq!(house.ask("m", "").await.unwrap(), (20.0, 2), "the default is the highest");
     assert_eq!(house.ask("m", "1").await.unwrap(), (10.0, 1));
-    for (model, version, code) in
-        [("m", "3", Code::NotFound), ("m", "x", Code::NotFound), ("m", "01", Code::NotFound), ("n", "", Code::NotFound)]
-    {
+    for (model, version, code) in [
+        ("m", "3", Code::NotFound),
+        ("m", "x", Code::NotFound),
+        ("m", "01", Code::NotFound),
+        ("n", "", Code::NotFound),
+    ] {
         let error = house.ask(model, version).await.unwrap_err();
         assert_eq!(error.code(), code, "{model} {version}: {error}");
     }
@@ -72,7 +75,10 @@ async fn statistics_and_metrics_count_what_happened() {
     }
     let statistics = house.engine.statistics("m", "2").unwrap().remove(0);
     assert_eq!((statistics.inference_count, statistics.execution_count), (2, 1));
-    assert_eq!((statistics.success.count, statistics.fail.count, statistics.batches[0].batch_size), (1, 1, 2));
+    assert_eq!(
+        (statistics.success.count, statistics.fail.count, statistics.batches[0].batch_size),
+        (1, 1, 2)
+    );
     assert_eq!(house.engine.statistics("", "").unwrap().len(), 2);
     assert!(house.engine.statistics("n", "").is_err());
     let text = house.metrics();

@@ -10,8 +10,9 @@ const ROWS: [f32; 3] = [0.0, 1.0, 2.0];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn swapping_under_load_fails_no_request() {
-    let house =
-        Arc::new(House::open(ModelControl::Explicit, &[("m/1/model.onnx", "100"), ("m/2/model.onnx", "200")]).await);
+    let house = Arc::new(
+        House::open(ModelControl::Explicit, &[("m/1/model.onnx", "100"), ("m/2/model.onnx", "200")]).await,
+    );
     let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
@@ -19,7 +20,8 @@ async fn swapping_under_load_fails_no_request() {
             tokio::spawn(async move {
                 let mut versions = std::collections::BTreeSet::new();
                 while !stop.load(Ordering::Relaxed) {
-                    let response = house.engine.infer(request("m", "", &ROWS)).await.expect("no request fails");
+                    let response =
+                        house.engine.infer(request("m", "", &ROWS)).await.expect("no request fails");
                     let base = 100.0 * response.version.get() as f32;
                     assert_eq!(values(&response), ROWS.map(|row| base + row), "{}", response.version);
                     versions.insert(response.version.get());
