@@ -89,7 +89,7 @@ pub enum EngineError {
         /// The model's, -1 for any size.
         expected: String,
         /// The request's.
-        actual: Shape,
+        actual: Box<Shape>,
         /// Which rule it breaks.
         reason: &'static str,
     },
@@ -99,7 +99,7 @@ pub enum EngineError {
         /// The input.
         input: Name,
         /// The request's.
-        actual: Shape,
+        actual: Box<Shape>,
         /// Why.
         reason: &'static str,
     },

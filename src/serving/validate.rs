@@ -143,7 +143,7 @@ impl Contract {
         }
         Err(EngineError::EmptyRefused {
             input: tensor.name().clone(),
-            actual: tensor.shape().clone(),
+            actual: Box::new(tensor.shape().clone()),
             reason: "this model is not given dimensions of 0",
         })
     }
@@ -204,7 +204,7 @@ impl InputRule {
             model: model.to_owned(),
             input: tensor.name().clone(),
             expected: format!("[{}]", expected.join(",")),
-            actual: tensor.shape().clone(),
+            actual: Box::new(tensor.shape().clone()),
             reason,
         }
     }
