@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::catalog::Catalog;
+use super::examine::{ExamineError, Examiner};
 use super::metrics::{ServingMetrics, VersionMetrics};
-use super::plan::{BatchRefused, Findings, Machine, Rows, plan_batch, plan_threads};
+use super::plan::{BatchRefused, Findings, Machine, Rows, inline_run, plan_batch, plan_threads};
 use super::repository::{MODEL_FILE, VersionFiles};
 use super::servable::Farewell;
 use super::settings::Settings;
@@ -28,9 +29,9 @@ pub(super) enum LoadError {
     /// The folder has no model file.
     #[error("the version's folder has no {0}")]
     NoFile(String),
-    /// The probe refused it.
-    #[error("{0}")]
-    Probe(String),
+    /// It must not be opened.
+    #[error(transparent)]
+    Examine(#[from] ExamineError),
     /// The backend refused it.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -52,16 +53,13 @@ impl LoadError {
     /// The reason that clients see in the index.
     pub(super) fn public_message(&self) -> String {
         match self {
-            LoadError::Backend(error) => error.public_message(),
+            LoadError::Backend(error) | LoadError::Examine(ExamineError::Backend(error)) => {
+                error.public_message()
+            }
+            LoadError::Examine(ExamineError::Refused { reason, .. }) => reason.clone(),
             other => other.to_string(),
         }
     }
-}
-
-/// Learns about a version before the server opens it, at no risk to the server.
-pub(super) trait Probe: Send + Sync + std::fmt::Debug {
-    /// What running the version showed, or why it must not be opened.
-    fn findings(&self, artifact: &Artifact, settings: &Settings) -> Result<Findings, String>;
 }
 
 /// Loads versions.
@@ -69,7 +67,7 @@ pub(super) trait Probe: Send + Sync + std::fmt::Debug {
 pub(super) struct Loader {
     pub(super) backend: Arc<dyn Backend>,
     /// `None` opens models unseen.
-    pub(super) probe: Option<Arc<dyn Probe>>,
+    pub(super) examiner: Option<Arc<dyn Examiner>>,
     /// Cores that models may use.
     pub(super) cores: usize,
     /// Versions that share the machine.
@@ -93,9 +91,9 @@ impl Loader {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
         self.catalog.advance(id, serial, ServableState::Loading);
         let artifact = artifact(files, settings)?;
-        let findings = match &self.probe {
-            Some(probe) => probe.findings(&artifact, settings).map_err(LoadError::Probe)?,
-            None => Findings { rows: Rows::Independent, survives_empty: false, run: None, memory_bytes: 0 },
+        let findings = match &self.examiner {
+            Some(examiner) => examiner.examine(&artifact, settings)?,
+            None => Findings::none(),
         };
         let mut parsed = settings.parsed.clone();
         let machine = Machine { cores: self.cores, versions: self.versions.load(Ordering::Relaxed) };
@@ -108,6 +106,7 @@ impl Loader {
         self.catalog.advance(id, serial, ServableState::Verifying);
         parsed.check_signature(model.signature(), &settings.origin)?;
         settle_batch(&mut parsed, model.signature(), &findings)?;
+        self.warm_up(&*model, &parsed, &findings)?;
         let farewell = Farewell {
             catalog: Arc::clone(&self.catalog),
             events: self.events.clone(),
@@ -116,11 +115,26 @@ impl Loader {
         };
         let metrics = Arc::new(VersionMetrics::new(&self.families, id));
         let queue_metrics = self.families.scheduler.resolve(&id.name, &id.version.to_string());
-        let mut servable = assemble(model, parsed, farewell, metrics, queue_metrics)?;
+        let mut servable = assemble(model, parsed, &findings, farewell, metrics, queue_metrics)?;
         servable.labels = settings.labels.clone();
-        servable.memory_bytes = findings.memory_bytes;
         servable.load_duration = started.elapsed();
         Ok(Arc::new(servable))
+    }
+
+    /// Runs the version at batch 1, 2 and the largest that its examination ran.
+    fn warm_up(
+        &self,
+        model: &dyn Model,
+        parsed: &ParsedModelConfig,
+        findings: &Findings,
+    ) -> Result<(), BackendError> {
+        let Some(examiner) = &self.examiner else { return Ok(()) };
+        let largest = parsed.config.max_batch_size.unwrap_or(0).max(1);
+        let tried = findings.run_times.iter().map(|(rows, _)| *rows).filter(|rows| *rows <= largest);
+        let last = tried.clone().max();
+        let rows: Vec<usize> = tried.filter(|rows| *rows <= 2 || Some(*rows) == last).collect();
+        examiner.warm_up(model.signature(), &mut *model.instance()?, &rows, parsed.config.warmup.runs);
+        Ok(())
     }
 }
 
@@ -142,23 +156,30 @@ fn settle_batch(
     signature: &Signature,
     findings: &Findings,
 ) -> Result<(), BatchRefused> {
-    let (max_batch_size, warning) = plan_batch(&parsed.config, signature, &findings.rows)?;
+    let (max_batch_size, warning) = plan_batch(&parsed.config, signature, findings)?;
     parsed.warnings.extend(warning);
     if parsed.config.max_batch_size != Some(max_batch_size) {
         let why = match &findings.rows {
             _ if !signature.has_batch_candidate() => {
                 "inputs and outputs have no dynamic first dimension in common"
             }
-            Rows::Independent => "rows were proved independent of each other",
+            Rows::Independent { .. } => "rows were proved independent of each other",
             Rows::Dependent(why) | Rows::Unknown(why) => why,
         };
         parsed.sources.insert("max_batch_size".to_owned(), Source::Inferred(why.to_owned()));
         parsed.config.max_batch_size = Some(max_batch_size);
     }
+    let (allowed, why) = match (&findings.kills_empty, findings.survives_empty) {
+        (Some(why), _) => (false, why.as_str()),
+        (None, true) => (true, "it survived dimensions of 0"),
+        (None, false) => (false, "it was not tried with dimensions of 0"),
+    };
+    if parsed.config.allow_empty == Some(true) && findings.kills_empty.is_some() {
+        parsed.warnings.push(format!("allow_empty is not followed: {why}"));
+        parsed.config.allow_empty = None;
+    }
     if parsed.config.allow_empty.is_none() {
-        parsed.config.allow_empty = Some(findings.survives_empty);
-        let why =
-            if findings.survives_empty { "the probe survived it" } else { "the probe did not survive it" };
+        parsed.config.allow_empty = Some(allowed);
         parsed.sources.insert("allow_empty".to_owned(), Source::Inferred(why.to_owned()));
     }
     Ok(())
@@ -168,6 +189,7 @@ fn settle_batch(
 fn assemble(
     model: Arc<dyn Model>,
     mut parsed: ParsedModelConfig,
+    findings: &Findings,
     farewell: Farewell,
     metrics: Arc<VersionMetrics>,
     queue_metrics: SchedulerMetrics,
@@ -183,7 +205,7 @@ fn assemble(
         max_batch_size,
         queue: parsed.config.queue.clone(),
         workers,
-        inline_run_max: None,
+        inline_run_max: inline_run(&parsed.config, &signature, findings, max_batch_size),
     };
     let scheduler = Scheduler::start(model, plan, queue_metrics)?;
     Ok(Servable {
@@ -198,7 +220,7 @@ fn assemble(
         labels: BTreeMap::new(),
         warnings: std::mem::take(&mut parsed.warnings),
         settings: parsed,
-        memory_bytes: 0,
+        memory_bytes: findings.memory_bytes,
         load_duration: Duration::ZERO,
         scheduler,
         metrics,

@@ -17,6 +17,7 @@ mod state;
 mod catalog;
 mod repository;
 mod settings;
+mod examine;
 mod plan;
 mod load;
 mod manager;

@@ -8,7 +8,13 @@ use crate::model::settings::{ParsedModelConfig, Source};
 use crate::model::{ModelConfig, Signature};
 
 /// The most rows in a batch when nobody says otherwise.
-const BATCH_DEFAULT: usize = 64;
+pub(super) const BATCH_DEFAULT: usize = 64;
+
+/// Longest run of a batch size that nobody asked for: others wait meanwhile.
+const BATCH_RUN_MAX: Duration = Duration::from_millis(250);
+
+/// Longest run of the largest batch that a caller may do itself, on an async thread.
+const INLINE_RUN_MAX: Duration = Duration::from_micros(200);
 
 /// A single run that takes longer than this is worth several threads.
 const HEAVY: Duration = Duration::from_millis(2);
@@ -23,8 +29,12 @@ pub(super) struct Findings {
     pub(super) rows: Rows,
     /// Whether the version came through dimensions of 0.
     pub(super) survives_empty: bool,
-    /// How long one row takes on one thread; `None` when that is not known.
-    pub(super) run: Option<Duration>,
+    /// What it did with a dimension of 0, when that ended the process.
+    pub(super) kills_empty: Option<String>,
+    /// The fastest run by rows, ascending, on one thread.
+    pub(super) run_times: Vec<(usize, Duration)>,
+    /// Whether it decides or loops, so that its time depends on values.
+    pub(super) has_control_flow: bool,
     /// Resident bytes that loading took.
     pub(super) memory_bytes: u64,
 }
@@ -32,8 +42,11 @@ pub(super) struct Findings {
 /// Whether rows of a batch are independent of each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Rows {
-    /// Run together and apart, they gave the same.
-    Independent,
+    /// Run together and apart, they gave the same, up to so many.
+    Independent {
+        /// The most that were run together.
+        rows_max: usize,
+    },
     /// They did not, or the run failed.
     Dependent(String),
     /// It could not be tried.
@@ -59,7 +72,7 @@ pub(super) struct BatchRefused {
 
 /// Decides threads and workers, before the model is opened. Settings that were written stay as they are.
 pub(super) fn plan_threads(parsed: &mut ParsedModelConfig, findings: &Findings, machine: Machine) {
-    let is_heavy = findings.run.is_some_and(|run| run >= HEAVY);
+    let is_heavy = findings.run_of_one().is_some_and(|run| run >= HEAVY);
     let cores = machine.cores.max(1);
     let config = &mut parsed.config;
     let (threads, workers, why) = match config.runtime.provider {
@@ -85,7 +98,7 @@ pub(super) fn plan_threads(parsed: &mut ParsedModelConfig, findings: &Findings, 
 pub(super) fn plan_batch(
     config: &ModelConfig,
     signature: &Signature,
-    rows: &Rows,
+    findings: &Findings,
 ) -> Result<(usize, Option<String>), BatchRefused> {
     let asked = config.max_batch_size;
     if asked == Some(0) {
@@ -100,14 +113,46 @@ pub(super) fn plan_batch(
             None => Ok((0, None)),
         };
     }
-    Ok(match (rows, asked) {
-        (Rows::Independent, _) => (asked.unwrap_or(BATCH_DEFAULT), None),
+    Ok(match (&findings.rows, asked) {
+        (Rows::Independent { .. }, Some(size)) => (size, None),
+        (Rows::Independent { rows_max }, None) => (best_batch(*rows_max, &findings.run_times), None),
         (Rows::Dependent(why), _) => (0, Some(format!("served unbatched: {why}"))),
         (Rows::Unknown(why), None) => (0, Some(format!("served unbatched: {why}"))),
         (Rows::Unknown(why), Some(size)) => {
             (size, Some(format!("batched as configured, though not proved right: {why}")))
         }
     })
+}
+
+/// The smallest batch that is as fast by the row as any, nearly, and whose run nobody minds.
+fn best_batch(rows_max: usize, run_times: &[(usize, Duration)]) -> usize {
+    let by_row = |&(rows, run): &(usize, Duration)| run.as_secs_f64() / rows.max(1) as f64;
+    let tried: Vec<_> = run_times
+        .iter()
+        .filter(|(rows, run)| *rows <= rows_max && (*rows == 1 || *run <= BATCH_RUN_MAX))
+        .collect();
+    let fastest = tried.iter().map(|tried| by_row(tried)).fold(f64::INFINITY, f64::min);
+    // Cheap models gain from large batches what a run of the model does not show: fewer wake-ups.
+    if tried.last().is_some_and(|(_, run)| *run < HEAVY) {
+        return tried.last().map_or(1, |(rows, _)| *rows);
+    }
+    tried.iter().find(|tried| by_row(tried) <= fastest * 1.03).map_or(rows_max.max(1), |(rows, _)| *rows)
+}
+
+/// The time of the largest batch, when it is so short, and so much the same for every request, that callers may run
+/// it themselves.
+pub(super) fn inline_run(
+    config: &ModelConfig,
+    signature: &Signature,
+    findings: &Findings,
+    max_batch_size: usize,
+) -> Option<Duration> {
+    let largest = findings.run_times.iter().find(|(rows, _)| *rows >= max_batch_size.max(1))?;
+    let is_steady = config.runtime.provider == Provider::Cpu
+        && max_batch_size > 0
+        && signature.has_fixed_rows()
+        && !findings.has_control_flow;
+    (is_steady && largest.1 <= INLINE_RUN_MAX).then_some(largest.1)
 }
 
 #[cfg(test)]
@@ -118,12 +163,7 @@ mod tests {
 
     fn check_threads(cores: usize, versions: usize, run_us: u64, expected: (usize, usize)) {
         let mut parsed = ParsedModelConfig::default();
-        let findings = Findings {
-            rows: Rows::Independent,
-            survives_empty: false,
-            run: Some(Duration::from_micros(run_us)),
-            memory_bytes: 0,
-        };
+        let findings = Findings { run_times: vec![(1, Duration::from_micros(run_us))], ..Findings::none() };
         plan_threads(&mut parsed, &findings, Machine { cores, versions });
         let config = &parsed.config;
         assert_eq!(
@@ -148,9 +188,7 @@ mod tests {
         let mut parsed = ParsedModelConfig::default();
         parsed.config.runtime.intra_threads = Some(3);
         parsed.config.instances.count = Some(5);
-        let findings =
-            Findings { rows: Rows::Independent, survives_empty: false, run: None, memory_bytes: 0 };
-        plan_threads(&mut parsed, &findings, Machine { cores: 8, versions: 1 });
+        plan_threads(&mut parsed, &Findings::none(), Machine { cores: 8, versions: 1 });
         assert_eq!((parsed.config.runtime.intra_threads, parsed.config.instances.count), (Some(3), Some(5)));
         assert!(parsed.sources.is_empty());
     }
@@ -164,22 +202,64 @@ mod tests {
         };
         let signature = Signature { inputs: vec![spec.clone()], outputs: vec![spec] };
         let config = ModelConfig { max_batch_size: asked, ..ModelConfig::default() };
-        let planned = plan_batch(&config, &signature, rows).map(|(size, warning)| (size, warning.is_some()));
+        let findings = Findings { rows: rows.clone(), ..Findings::none() };
+        let planned =
+            plan_batch(&config, &signature, &findings).map(|(size, warning)| (size, warning.is_some()));
         assert_eq!(planned.map_err(|_| ()), expected, "{asked:?} {rows:?}");
     }
 
     #[test]
     fn only_proved_or_ordered_models_are_batched() {
         let any = || Dim::Dynamic(None);
+        let independent = Rows::Independent { rows_max: 48 };
         let (dependent, unknown) = (Rows::Dependent("d".to_owned()), Rows::Unknown("u".to_owned()));
-        check_batch(None, any(), &Rows::Independent, Ok((BATCH_DEFAULT, false)));
-        check_batch(Some(8), any(), &Rows::Independent, Ok((8, false)));
-        check_batch(Some(0), any(), &Rows::Independent, Ok((0, false)));
+        check_batch(None, any(), &independent, Ok((48, false)));
+        check_batch(Some(8), any(), &independent, Ok((8, false)));
+        check_batch(Some(0), any(), &independent, Ok((0, false)));
         check_batch(None, any(), &dependent, Ok((0, true)));
         check_batch(Some(8), any(), &dependent, Ok((0, true)));
         check_batch(None, any(), &unknown, Ok((0, true)));
         check_batch(Some(8), any(), &unknown, Ok((8, true)));
-        check_batch(None, Dim::Fixed(1), &Rows::Independent, Ok((0, false)));
-        check_batch(Some(8), Dim::Fixed(1), &Rows::Independent, Err(()));
+        check_batch(None, Dim::Fixed(1), &independent, Ok((0, false)));
+        check_batch(Some(8), Dim::Fixed(1), &independent, Err(()));
+    }
+
+    #[test]
+    fn batches_are_as_large_as_they_help() {
+        let check = |rows_max, run_times_us: &[(usize, u64)], expected| {
+            let run_times: Vec<_> =
+                run_times_us.iter().map(|&(rows, us)| (rows, Duration::from_micros(us))).collect();
+            assert_eq!(best_batch(rows_max, &run_times), expected, "{run_times_us:?}");
+        };
+        check(64, &[(1, 5), (2, 6), (32, 20), (64, 30)], 64);
+        check(64, &[(1, 30_000), (2, 60_000), (4, 121_000), (8, 300_000)], 1);
+        check(64, &[(1, 30_000), (2, 40_000), (4, 70_000), (8, 118_000), (16, 236_000)], 8);
+        check(64, &[(1, 600_000), (2, 1_200_000)], 1);
+        check(2, &[(1, 5), (2, 6), (4, 7)], 2);
+        check(0, &[], 1);
+    }
+
+    #[test]
+    fn only_short_and_steady_models_run_on_their_callers() {
+        let spec = |dims: Vec<Dim>| TensorSpec {
+            name: "x".into(),
+            dtype: DataType::Fp32,
+            shape: Some(dims),
+            optional: false,
+        };
+        let check = |dims: Vec<Dim>, run_us, has_control_flow, batch, expected| {
+            let signature = Signature { inputs: vec![spec(dims.clone())], outputs: vec![spec(dims)] };
+            let run_times = vec![(1, Duration::from_micros(1)), (64, Duration::from_micros(run_us))];
+            let findings = Findings { run_times, has_control_flow, ..Findings::none() };
+            let run = inline_run(&ModelConfig::default(), &signature, &findings, batch);
+            assert_eq!(run.is_some(), expected);
+        };
+        let any = || Dim::Dynamic(None);
+        check(vec![any(), Dim::Fixed(4)], 50, false, 64, true);
+        check(vec![any(), Dim::Fixed(4)], 5000, false, 64, false);
+        check(vec![any(), Dim::Fixed(4)], 50, true, 64, false);
+        check(vec![any(), any()], 50, false, 64, false);
+        check(vec![any(), Dim::Fixed(4)], 50, false, 0, false);
+        check(vec![any(), Dim::Fixed(4)], 50, false, 128, false);
     }
 }

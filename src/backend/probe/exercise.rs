@@ -29,6 +29,8 @@ pub struct ProbeSubject {
 /// How long repeated runs go on for. The first of each kind is always done.
 const REPEAT_TIME: Duration = Duration::from_millis(20);
 const REPEAT_MAX: usize = 3;
+/// A batch that takes longer is the last: the next would take twice as long, and nobody would wait for it.
+const LAST_TIME: Duration = Duration::from_millis(500);
 /// How long rows of the largest batch are run one by one. The first two and the last always are.
 const APART_TIME: Duration = Duration::from_millis(100);
 
@@ -131,16 +133,22 @@ impl<'a> Bench<'a> {
         };
     }
 
-    /// Measures runs of 1, 2 and the most rows; fewer where the model refuses so many.
+    /// Measures runs of 1, 2, 4, ... and the most rows; fewer where the model refuses so many, or takes too long.
     fn time_batches(&mut self, verdict: &mut Verdict) {
         let plan = self.plan;
         let mut rows_next = vec![1];
         if plan.batched {
-            rows_next = vec![1, 2, self.subject.rows_max];
-            rows_next.retain(|&rows| rows <= self.subject.rows_max.max(1));
-            rows_next.dedup();
+            let rows_max = self.subject.rows_max.max(1);
+            rows_next = std::iter::successors(Some(1usize), |rows| rows.checked_mul(2))
+                .take_while(|&rows| rows < rows_max)
+                .collect();
+            rows_next.push(rows_max);
         }
         for mut rows in rows_next {
+            let last = verdict.run_times.last();
+            if rows > 2 && last.is_some_and(|(_, took)| *took > LAST_TIME) {
+                break;
+            }
             loop {
                 self.announce(Stage::Run { rows }, verdict);
                 if let Some(fastest) = self.fastest(&plan, &seeds(rows)) {
@@ -258,7 +266,7 @@ impl<'a> Bench<'a> {
 }
 
 /// Whether any dimension besides the batch is dynamic.
-fn has_free_dim(signature: &Signature, batched: bool) -> bool {
+pub(super) fn has_free_dim(signature: &Signature, batched: bool) -> bool {
     let first = usize::from(batched);
     signature
         .inputs

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! `synthetic` makes inputs, `compare` compares outputs, `exercise` runs the experiments on any [`Backend`], `child`
-//! and `process` are the two ends of the pipe. Nothing here serves requests.
+//! and `process` are the two ends of the pipe, `warm` runs a model in the server on what its probe survived. Nothing here serves requests.
 //!
 //! [`Backend`]: super::Backend
 
@@ -26,11 +26,13 @@ mod process;
 mod protocol;
 mod synthetic;
 mod verdict;
+mod warm;
 
 pub use self::child::child_main;
 pub use self::exercise::ProbeSubject;
 pub use self::prober::{ProbeLimits, Prober, ProberSettings};
 pub use self::verdict::{Exercised, Outcome, RowIndependence, Verdict, ZeroSize};
+pub use self::warm::warm_up;
 
 #[cfg(test)]
 mod tests;

@@ -29,9 +29,11 @@ use tokio::sync::{oneshot, watch};
 use self::record::{State, Target};
 use super::Engine;
 use super::catalog::{Entry, Status};
-use super::load::{Loader, Probe};
+use super::examine::{Examiner, ProbeExaminer};
+use super::load::Loader;
 use super::repository::{ModelFiles, Snapshot, Source, scan};
 use crate::backend::Backend;
+use crate::backend::probe::Prober;
 use crate::model::ModelName;
 
 /// Loads, swaps and unloads. When it is dropped, its threads end after what they are doing; what is served stays.
@@ -67,14 +69,27 @@ impl Manager {
         backend: Arc<dyn Backend>,
         engine: Arc<Engine>,
     ) -> Result<Arc<Manager>, RepositoryError> {
-        Manager::start_probed(config, backend, None, engine)
+        Manager::start_examined(config, backend, None, engine)
     }
 
-    /// Starts a manager that has every version examined by `probe` first.
-    pub(in crate::serving) fn start_probed(
+    /// The same, but every version is opened by `prober` in a child process first. Without that, no version is known
+    /// to have independent rows, and only what is configured to be batched is.
+    ///
+    /// # Errors
+    /// As [`Manager::start`].
+    pub fn start_probed(
         config: ManagerConfig,
         backend: Arc<dyn Backend>,
-        probe: Option<Arc<dyn Probe>>,
+        prober: Arc<Prober>,
+        engine: Arc<Engine>,
+    ) -> Result<Arc<Manager>, RepositoryError> {
+        Manager::start_examined(config, backend, Some(Arc::new(ProbeExaminer::new(prober))), engine)
+    }
+
+    pub(in crate::serving) fn start_examined(
+        config: ManagerConfig,
+        backend: Arc<dyn Backend>,
+        examiner: Option<Arc<dyn Examiner>>,
         engine: Arc<Engine>,
     ) -> Result<Arc<Manager>, RepositoryError> {
         let sources = config.sources()?;
@@ -83,7 +98,7 @@ impl Manager {
         let cores = if config.cores == 0 { machine } else { config.cores };
         let loader = Loader {
             backend,
-            probe,
+            examiner,
             cores,
             versions: AtomicUsize::new(0),
             catalog: Arc::clone(&engine.catalog),

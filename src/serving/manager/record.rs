@@ -62,8 +62,8 @@ pub(super) struct VersionKey {
 impl VersionKey {
     /// The key of a version with these files under these settings. Files beside the versions count by what the
     /// settings made of them.
-    pub(super) fn new(files: &VersionFiles, settings: &Settings) -> VersionKey {
-        VersionKey { files: files.clone(), settings: settings.of_a_version() }
+    pub(super) fn new(files: &VersionFiles, settings: &Settings) -> Arc<VersionKey> {
+        Arc::new(VersionKey { files: files.clone(), settings: settings.of_a_version() })
     }
 }
 
@@ -71,13 +71,13 @@ impl VersionKey {
 #[derive(Debug, Clone)]
 pub(super) struct Loaded {
     pub(super) servable: Arc<Servable>,
-    pub(super) key: VersionKey,
+    pub(super) key: Arc<VersionKey>,
 }
 
 /// A version that did not load.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
-    pub(super) key: VersionKey,
+    pub(super) key: Arc<VersionKey>,
     pub(super) reason: String,
 }
 

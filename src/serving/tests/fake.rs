@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
+use super::super::examine::{ExamineError, Examiner};
+use super::super::plan::{Findings, Rows};
+use super::super::settings::Settings;
 use crate::backend::{
     Artifact, Backend, BackendError, Input, InputData, Instance, Interrupt, Model, OpenOptions, Output,
 };
@@ -124,4 +127,16 @@ impl Instance for FakeInstance {
 
 impl Interrupt for NoInterrupt {
     fn interrupt(&self, _run: u64) {}
+}
+
+/// Trusts every model.
+#[derive(Debug)]
+pub(super) struct FakeExaminer;
+
+impl Examiner for FakeExaminer {
+    fn examine(&self, _artifact: &Artifact, _settings: &Settings) -> Result<Findings, ExamineError> {
+        Ok(Findings { rows: Rows::Independent { rows_max: 8 }, memory_bytes: 1000, ..Findings::none() })
+    }
+
+    fn warm_up(&self, _signature: &Signature, _instance: &mut dyn Instance, _rows: &[usize], _runs: usize) {}
 }

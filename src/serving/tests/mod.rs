@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tempfile::TempDir;
 
-use self::fake::FakeBackend;
+use self::fake::{FakeBackend, FakeExaminer};
 use super::{Engine, EngineError, LoadRequest, Manager, ManagerConfig, ModelControl, ServableState};
 use crate::infer::{InferRequest, InferResponse};
 use crate::metrics::Registry;
@@ -49,7 +49,10 @@ impl House {
         let registry = Registry::new();
         let backend = Arc::new(FakeBackend::default());
         let engine = Arc::new(Engine::new(&registry).unwrap());
-        let manager = Manager::start(config, Arc::clone(&backend) as _, Arc::clone(&engine)).unwrap();
+        let examiner = Some(Arc::new(FakeExaminer) as _);
+        let manager =
+            Manager::start_examined(config, Arc::clone(&backend) as _, examiner, Arc::clone(&engine))
+                .unwrap();
         manager.settled().await;
         House { folder, backend, engine, manager, registry }
     }
