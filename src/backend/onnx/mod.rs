@@ -19,6 +19,7 @@ mod error;
 mod janitor;
 mod library;
 pub mod precheck;
+mod providers;
 mod run;
 mod session;
 mod value;

@@ -10,11 +10,12 @@ use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, ValueType};
+use parking_lot::Mutex;
 
 use super::super::{Artifact, BackendError, Instance, Model, OpenOptions};
 use super::environment::Runtime;
-use super::precheck;
 use super::run::{OnnxInstance, RunnableSession};
+use super::{precheck, providers};
 use crate::model::config::{GraphLevel, Provider};
 use crate::model::{Dim, Signature, TensorSpec};
 use crate::tensor::DataType;
@@ -26,8 +27,8 @@ pub(super) struct OnnxModel {
     path: PathBuf,
     options: OpenOptions,
     signature: Signature,
-    /// The session that the signature was read from. Instances on the CPU share it.
-    session: Arc<RunnableSession>,
+    /// The session that the signature was read from. Instances on the CPU share it; elsewhere the first takes it.
+    session: Mutex<Option<Arc<RunnableSession>>>,
 }
 
 impl OnnxModel {
@@ -45,7 +46,7 @@ impl OnnxModel {
             path: artifact.path.clone(),
             options: options.clone(),
             signature,
-            session,
+            session: Mutex::new(Some(session)),
         })
     }
 }
@@ -56,19 +57,30 @@ impl Model for OnnxModel {
     }
 
     fn instance(&self) -> Result<Box<dyn Instance>, BackendError> {
-        let session = match self.options.runtime.provider {
-            Provider::Cpu => Arc::clone(&self.session),
-            Provider::Cuda => {
-                Arc::new(runnable(&build(&self.runtime, &self.path, &self.options)?, &self.signature)?)
-            }
+        let opened = match self.options.runtime.provider {
+            Provider::Cpu => self.session.lock().clone(),
+            Provider::Cuda => self.session.lock().take(),
+        };
+        let session = match opened {
+            Some(session) => session,
+            None => Arc::new(runnable(&build(&self.runtime, &self.path, &self.options)?, &self.signature)?),
         };
         Ok(Box::new(OnnxInstance::new(session)?))
+    }
+
+    fn concurrency_max(&self) -> Option<usize> {
+        match self.options.runtime.provider {
+            Provider::Cpu => None,
+            // Each holds the weights once more, so there are as many as were asked for.
+            Provider::Cuda => Some(self.options.instances.count.unwrap_or(1)),
+        }
     }
 }
 
 fn build(runtime: &Runtime, path: &Path, options: &OpenOptions) -> Result<Session, BackendError> {
-    let mut builder =
+    let builder =
         builder(runtime, options).map_err(|error| BackendError::Runtime(error.message().to_owned()))?;
+    let mut builder = providers::add(builder, options)?;
     // `ort` has an `unreachable!()` for types of inputs and outputs that it does not know (sequences of sequences).
     let made = catch_unwind(AssertUnwindSafe(|| builder.commit_from_file(path)));
     match made {

@@ -259,3 +259,17 @@ fn a_shape_that_lies_is_seen() {
         .unwrap();
     assert_eq!(outputs[0].shape.dims(), [2, 6]);
 }
+
+#[test]
+fn a_provider_that_is_not_there_is_an_error() {
+    use crate::model::config::{Provider, RuntimeConfig};
+    let file = file(&onnx_file::affine());
+    let runtime = RuntimeConfig { provider: Provider::Cuda, ..RuntimeConfig::default() };
+    let options = OpenOptions { runtime, ..OpenOptions::default() };
+    let opened = backend().open(&Artifact { path: file.path.clone() }, &options);
+    let error = opened.map(drop).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "execution provider cuda: this ONNX Runtime is built without it; pass --onnxruntime PATH of a CUDA build"
+    );
+}
