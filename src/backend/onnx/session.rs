@@ -79,7 +79,7 @@ impl Model for OnnxModel {
 
 fn build(runtime: &Runtime, path: &Path, options: &OpenOptions) -> Result<Session, BackendError> {
     let builder =
-        builder(runtime, options).map_err(|error| BackendError::Runtime(error.message().to_owned()))?;
+        builder(runtime, path, options).map_err(|error| BackendError::Runtime(error.message().to_owned()))?;
     let mut builder = providers::add(builder, options)?;
     // `ort` has an `unreachable!()` for types of inputs and outputs that it does not know (sequences of sequences).
     let made = catch_unwind(AssertUnwindSafe(|| builder.commit_from_file(path)));
@@ -90,7 +90,7 @@ fn build(runtime: &Runtime, path: &Path, options: &OpenOptions) -> Result<Sessio
     }
 }
 
-fn builder(runtime: &Runtime, options: &OpenOptions) -> Result<SessionBuilder, ort::Error> {
+fn builder(runtime: &Runtime, path: &Path, options: &OpenOptions) -> Result<SessionBuilder, ort::Error> {
     let settings = &options.runtime;
     let level = match settings.graph_level {
         GraphLevel::Disabled => GraphOptimizationLevel::Disable,
@@ -99,7 +99,10 @@ fn builder(runtime: &Runtime, options: &OpenOptions) -> Result<SessionBuilder, o
         GraphLevel::All => GraphOptimizationLevel::All,
     };
     let inter_threads = settings.inter_threads.unwrap_or(1);
+    // A path with a NUL cannot be opened either; its messages go without.
+    let log_id = path.to_str().filter(|path| !path.contains('\0')).unwrap_or_default();
     let mut builder = Session::builder(runtime.environment())?
+        .with_log_id(log_id)?
         .with_optimization_level(level)?
         .with_intra_threads(intra_threads(options))?
         .with_inter_threads(inter_threads)?

@@ -13,7 +13,7 @@ pub struct Verdict {
     pub exercised: Exercised,
     /// How long it took to open.
     pub load_time: Duration,
-    /// Resident bytes that opening and running it took.
+    /// Resident bytes that opening and running it took; at least the size of its file.
     pub memory_bytes: u64,
     /// The fastest run at each number of rows that was tried, ascending.
     pub run_times: Vec<(usize, Duration)>,
