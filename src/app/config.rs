@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::settings::{Settings, SettingsProblem};
+use super::settings::{Origin, Settings, SettingsProblem};
 use crate::protocol::Limits;
 use crate::serving::{ManagerConfig, ModelControl};
 
@@ -172,8 +172,9 @@ fn check_agreement(config: &Config, settings: &Settings) -> Result<(), SettingsP
             return Err(settings.problem(path, &format!("port {port} is already \"{other}\"")));
         }
     }
-    if !settings.list("repository.load_model")?.is_empty() && config.models.control != ModelControl::Explicit
-    {
+    let names_models = settings.get("repository.load_model")?.origin != Origin::Default
+        && config.models.startup_models != ["*"];
+    if names_models && config.models.control != ModelControl::Explicit {
         let reason = format!(
             "names models, which needs model control explicit, not {}",
             config.models.control.as_str()

@@ -102,7 +102,7 @@ pub const KEYS: &[Key] = &[
     key(
         "repository.load_model",
         Kind::List(','),
-        "",
+        "*",
         "A model to load at the start in explicit mode; * for all",
     ),
     key(
