@@ -19,6 +19,7 @@ use super::shutdown::{Signals, raise_open_files};
 use super::startup;
 use crate::backend::Backend;
 use crate::backend::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings};
+use crate::backend::probe::{ProbeLimits, Prober, ProberSettings};
 use crate::control::ControlPlane;
 use crate::metrics::{Registry, register_process};
 use crate::serving::{Engine, Manager};
@@ -125,11 +126,40 @@ pub(super) async fn start_manager(
     runtime: Arc<Runtime>,
     engine: Arc<Engine>,
 ) -> anyhow::Result<Arc<Manager>> {
+    let prober = start_prober(config, &runtime).map(Arc::new);
     let backend: Arc<dyn Backend> = Arc::new(OnnxBackend::new(runtime));
     let models = config.models.clone();
-    // Reads folders and may open models: not on an async thread.
-    let started = tokio::task::spawn_blocking(move || Manager::start(models, backend, engine)).await?;
-    Ok(started?)
+    // Reads folders: not on an async thread.
+    let started = tokio::task::spawn_blocking(move || match prober {
+        Some(prober) => Manager::start_probed(models, backend, prober, engine),
+        None => Manager::start(models, backend, engine),
+    });
+    Ok(started.await??)
+}
+
+/// Who tries unknown models in a child process of this program, unless that is switched off.
+fn start_prober(config: &Config, runtime: &Runtime) -> Option<Prober> {
+    let options = config.runtime.probe?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let children_max = if config.models.load_threads == 0 { cores } else { config.models.load_threads };
+    Some(Prober::new(ProberSettings {
+        program: PathBuf::from("/proc/self/exe"),
+        arguments: vec!["probe".to_owned()],
+        library: runtime.library_path().to_owned(),
+        build_info: runtime.build_info().to_owned(),
+        limits: ProbeLimits { memory_bytes: options.memory_max, cpu: options.timeout, wall: options.timeout },
+        children_max,
+        cache: cache_folder(&config.runtime).map(|folder| folder.join("verdicts")),
+    }))
+}
+
+/// Where verdicts are kept: as configured, or in the user's cache folder; nowhere when there is none.
+fn cache_folder(options: &RuntimeOptions) -> Option<PathBuf> {
+    let user = || {
+        let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))
+    };
+    options.cache_dir.clone().or_else(|| user().map(|folder| folder.join("weir")))
 }
 
 fn start_doors(

@@ -20,6 +20,9 @@ pub(super) trait Examiner: Send + Sync + fmt::Debug {
 
     /// Runs the opened version on what it was examined with.
     fn warm_up(&self, signature: &Signature, instance: &mut dyn Instance, rows: &[usize], runs: usize);
+
+    /// Gives back what it holds, because there is nothing to do for now.
+    fn rest(&self) {}
 }
 
 /// Why a version must not be opened.
@@ -74,6 +77,10 @@ impl Examiner for ProbeExaminer {
 
     fn warm_up(&self, signature: &Signature, instance: &mut dyn Instance, rows: &[usize], runs: usize) {
         warm_up(signature, instance, rows, runs);
+    }
+
+    fn rest(&self) {
+        self.prober.rest();
     }
 }
 

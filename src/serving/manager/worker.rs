@@ -21,8 +21,14 @@ fn work(shared: &Shared) {
         // A panic is a bug of this program; it must not take the thread and those who wait with it.
         let outcome = catch_unwind(AssertUnwindSafe(|| shared.reconcile(&mut assignment)))
             .unwrap_or_else(|_| Err(LoadFailure::Failed("internal error".to_owned())));
-        shared.state.lock().finish(assignment, &outcome);
+        let mut state = shared.state.lock();
+        state.finish(assignment, &outcome);
+        let is_settled = state.is_settled();
+        drop(state);
         shared.engine.decide_ready();
+        if let Some(examiner) = shared.loader.examiner.as_ref().filter(|_| is_settled) {
+            examiner.rest();
+        }
         shared.wake.notify_all();
         shared.finished.send_replace(());
     }
