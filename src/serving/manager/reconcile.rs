@@ -204,7 +204,11 @@ impl Shared {
             }
         }
         if from != to {
-            tracing::info!(model = %model, from = from.map(Version::get), to = to.map(Version::get), "swapped");
+            match (from, to) {
+                (None, Some(to)) => tracing::info!(model = %model, version = %to, "serving"),
+                (Some(from), Some(to)) => tracing::info!(model = %model, %from, %to, "swapped"),
+                _ => tracing::info!(model = %model, "unloaded"),
+            }
             self.engine.events.send(Event::Swapped { model: model.clone(), from, to });
         }
     }
