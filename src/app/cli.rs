@@ -171,7 +171,10 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match cli.command {
         None => finish(super::run::version(cli.onnxruntime).map(|text| say(&text))),
         Some(Command::Config(args)) => match args.settings().and_then(|s| Config::new(&s).map(|_| s)) {
-            Ok(settings) => finish(Ok(say(&settings.to_toml()))),
+            Ok(settings) => {
+                say(&settings.to_toml());
+                ExitCode::SUCCESS
+            }
             Err(problem) => usage(&problem),
         },
         Some(Command::Serve(args)) => match args.settings().and_then(|settings| Config::new(&settings)) {

@@ -76,6 +76,11 @@ impl Listeners {
         Ok(Listeners { http, grpc, metrics })
     }
 
+    /// Requests for inference have spans; scrapes of metrics do not.
+    fn traced(self) -> Listeners {
+        Listeners { http: self.http.traced(), grpc: self.grpc.traced(), ..self }
+    }
+
     fn addresses(&self) -> startup::Addresses {
         startup::Addresses {
             http: self.http.address(),
@@ -89,7 +94,10 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     let logs = Logs::start(&config.log)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     raise_open_files();
-    let listeners = Listeners::bind(&config.server).await?;
+    let mut listeners = Listeners::bind(&config.server).await?;
+    if logs.traces() {
+        listeners = listeners.traced();
+    }
     let addresses = listeners.addresses();
     let runtime = start_runtime(&config.runtime)?;
     let metrics = Registry::new();

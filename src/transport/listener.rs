@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 use super::guard::{Guarded, Patience};
 use super::shutdown::ShutdownSignal;
+use super::trace::{Tracing, traced};
 use crate::protocol::Limits;
 
 /// Time between two requests of an HTTP/1 connection, as long as common proxies keep theirs.
@@ -86,6 +87,7 @@ pub enum Versions {
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
+    tracing: Tracing,
 }
 
 impl Listener {
@@ -101,12 +103,17 @@ impl Listener {
         };
         let socket = TcpListener::bind(address).await.map_err(refused)?;
         let bound = socket.local_addr().map_err(|source| ListenError::Other { address, source })?;
-        Ok(Listener { socket, address: bound })
+        Ok(Listener { socket, address: bound, tracing: Tracing::Off })
     }
 
     /// The address with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same listener, whose requests have spans.
+    pub fn traced(self) -> Listener {
+        Listener { tracing: Tracing::On, ..self }
     }
 
     /// Serves connections until `shutdown` drains, and then until the last one has ended or is cut.
@@ -124,6 +131,7 @@ impl Listener {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let service = traced(service, self.tracing);
         let builder = Arc::new(connection_builder(versions, limits));
         let patience =
             Patience { header: limits.header_timeout, idle: IDLE_TIMEOUT, stall: limits.stall_timeout };

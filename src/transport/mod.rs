@@ -7,9 +7,11 @@ pub mod http;
 mod inflight;
 mod listener;
 mod shutdown;
+mod trace;
 #[cfg(test)]
 mod tests;
 
 pub use self::inflight::{InFlight, InFlightPermit};
 pub use self::listener::{ListenError, Listener, Versions};
 pub use self::shutdown::{ShutdownHandle, ShutdownSignal, shutdown_channel};
+pub use self::trace::SPAN_TARGET;

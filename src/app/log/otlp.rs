@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::transport::SPAN_TARGET;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
@@ -9,9 +10,6 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{FilterFn, Filtered, filter_fn};
-
-/// Spans are made by `app::trace` with this target; nothing else is exported.
-pub(in crate::app) const SPAN_TARGET: &str = "weir::request";
 
 /// How long one export may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,7 +1,5 @@
 //! The effective settings as TOML, each with where it came from: what `weir config` prints, and can read again.
 
-use std::fmt::Write;
-
 use super::{KEYS, Settings, Typed};
 use crate::model::settings::values::{show_duration, show_size};
 
@@ -15,11 +13,10 @@ impl Settings {
             if key.section() != section {
                 let gap = if section.is_empty() { "" } else { "\n" };
                 section = key.section();
-                // Writing to a String cannot fail.
-                let _ = writeln!(text, "{gap}[{section}]").is_ok();
+                text.push_str(&format!("{gap}[{section}]\n"));
             }
             let line = format!("{} = {}", key.name(), setting.value.to_toml());
-            let _ = writeln!(text, "{line:<44} # {}", setting.origin).is_ok();
+            text.push_str(&format!("{line:<44} # {}\n", setting.origin));
         }
         text
     }

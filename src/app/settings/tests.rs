@@ -85,12 +85,14 @@ fn keys_flags_and_variables_are_distinct() {
     assert_eq!(flags.len(), KEYS.len(), "two keys share a flag");
 }
 
+fn refused(text: &str, expected: &str) {
+    let problem = from_toml(text).expect_err(text).to_string();
+    assert_eq!(problem, format!("weir.toml:{expected}"), "{text}");
+}
+
 #[test]
 fn bad_files_are_refused_with_their_line() {
-    let check = |text: &str, expected: &str| {
-        let problem = from_toml(text).expect_err(text).to_string();
-        assert_eq!(problem, format!("weir.toml:{expected}"), "{text}");
-    };
+    let check = refused;
     check("[serve]\n", "1: unknown section \"serve\"; did you mean \"server\"?");
     check("colour = 1", "1: unknown section \"colour\"");
     check("server = 1", "1: \"server\" is a section: write [server]");
@@ -141,6 +143,11 @@ fn bad_files_are_refused_with_their_line() {
         "[repository]\nload_model = [\"a\"]",
         "2: \"repository.load_model\": names models, which needs model control explicit, not poll",
     );
+}
+
+#[test]
+fn bad_values_of_other_sections_are_refused_with_their_line() {
+    let check = refused;
     check("[repository]\npaths = [1]", "2: \"repository.paths\": expected a text in quotes, found 1");
     check(
         "[log]\nlevel = \"loud\"",

@@ -270,7 +270,7 @@ proptest::proptest! {
     #[test]
     fn any_text_is_survived(text in "[ -~\n]{0,200}", words in "([a-z_]{1,12}[:{ \\[]|[0-9\"}\\],\n<>]){0,60}") {
         for text in [&text, &words] {
-            let _ = (parse_model_toml(text, "f"), parse_config_pbtxt(text, "f"), parse_config_json(text, "f"));
+            drop((parse_model_toml(text, "f"), parse_config_pbtxt(text, "f"), parse_config_json(text, "f")));
         }
     }
 }
