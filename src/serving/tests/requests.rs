@@ -131,3 +131,13 @@ async fn a_caller_that_goes_is_counted() {
     let line = r#"weir_requests_total{model="m",outcome="cancelled",protocol="grpc",version="2"} 1"#;
     assert!(house.metrics().contains(line));
 }
+
+#[tokio::test]
+async fn requests_without_rows_are_answered_where_the_model_takes_them() {
+    let files = [("m/1/model.onnx", "1"), ("m/model.toml", "allow_empty = true\n"), ("n/1/model.onnx", "1")];
+    let house = House::open(ModelControl::None, &files).await;
+    let response = house.engine.infer(request("m", "", &[])).await.unwrap();
+    assert_eq!(response.outputs[0].shape().dims(), [0, 1]);
+    let error = house.engine.infer(request("n", "", &[])).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+}
