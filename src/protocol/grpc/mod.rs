@@ -24,3 +24,6 @@ pub mod pb {
 
 /// `proto/` as a serialized `FileDescriptorSet`, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("inference_descriptor");
+
+#[cfg(test)]
+mod tests;
