@@ -4,6 +4,7 @@ mod backend_conformance;
 mod cli;
 mod clients;
 mod documents;
+mod grpc;
 #[path = "../support/onnx_file.rs"]
 mod onnx_file;
 mod operations;

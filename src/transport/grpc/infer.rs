@@ -10,6 +10,7 @@ use super::frame::{Encoding, Messages};
 use super::reply::{self, Body};
 use super::service::Shared;
 use super::timeout;
+use crate::infer::InferRequest;
 use crate::protocol::grpc::{ResponseEncoder, decode_request};
 use crate::protocol::status::Failure;
 
@@ -25,26 +26,33 @@ async fn answer<B>(shared: &Shared, call: Request<B>) -> Result<Response<Body>, 
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    let received = Instant::now();
-    let _permit = shared.in_flight.try_acquire()?;
+    let _permit = shared.in_flight.try_acquire().inspect_err(|failure| shared.note_refusal(failure))?;
     let encoding = Encoding::of_request(call.headers())?;
+    let request = read(shared, call, encoding).await.inspect_err(|failure| shared.note_refusal(failure))?;
+    let response = shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
+
+    let since = Instant::now();
+    let encoder = ResponseEncoder::new(&response);
+    let framed = reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))?;
+    let framed = reply::compress(framed, encoding).await?;
+    response.encoded(since.elapsed());
+    Ok(reply::unary_response(framed, encoding))
+}
+
+/// The call's request, with everything that its headers say of it.
+async fn read<B>(shared: &Shared, call: Request<B>, encoding: Encoding) -> Result<InferRequest, Failure>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let received = Instant::now();
     let timeout = timeout::read(call.headers());
     let limits = &shared.limits;
     let frame = Messages::new(call.into_body(), encoding, Arc::clone(limits)).only().await?;
-
-    let decode_since = Instant::now();
+    let since = Instant::now();
     let mut request =
         decode_request(&frame, limits, received).map_err(|rejected| Failure::from(&*rejected.error))?;
     request.deadline = timeout::earlier(request.deadline, timeout, received, limits.deadline_max);
     request.timing.received = Some(received);
-    request.timing.decode = decode_since.elapsed();
-
-    let response = shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
-
-    let encode_since = Instant::now();
-    let encoder = ResponseEncoder::new(&response);
-    let framed = reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))?;
-    let framed = reply::compress(framed, encoding).await?;
-    response.encoded(encode_since.elapsed());
-    Ok(reply::unary_response(framed, encoding))
+    request.timing.decode = since.elapsed();
+    Ok(request)
 }

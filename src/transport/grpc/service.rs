@@ -15,9 +15,11 @@ use super::reply::Body;
 use super::rpc::Calls;
 use super::{health, infer, stream};
 use crate::control::ControlPlane;
+use crate::infer::Protocol;
 use crate::protocol::Limits;
 use crate::protocol::grpc::FILE_DESCRIPTOR_SET;
 use crate::protocol::grpc::pb::grpc_inference_service_server::GrpcInferenceServiceServer;
+use crate::protocol::status::Failure;
 use crate::serving::Engine;
 use crate::transport::{InFlight, Listener, ShutdownSignal, Versions};
 
@@ -45,7 +47,7 @@ impl GrpcDoor {
     /// Serves gRPC on `listener` until `shutdown` ends.
     pub async fn serve(self, listener: Listener, shutdown: ShutdownSignal) {
         let limits = self.limits.clone();
-        listener.serve(Service::new(self), Versions::Http2, &limits, shutdown).await;
+        listener.serve(Service::new(self, shutdown.clone()), Versions::Http2, &limits, shutdown).await;
     }
 }
 
@@ -61,11 +63,20 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     pub(super) limits: Arc<Limits>,
     pub(super) in_flight: InFlight,
+    /// Ends streams that clients would hold open for ever.
+    pub(super) shutdown: ShutdownSignal,
     others: Routes,
 }
 
+impl Shared {
+    /// Counts a unary request that never reached the engine.
+    pub(super) fn note_refusal(&self, failure: &Failure) {
+        self.engine.refused(Protocol::Grpc, failure.code);
+    }
+}
+
 impl Service {
-    fn new(door: GrpcDoor) -> Service {
+    fn new(door: GrpcDoor, shutdown: ShutdownSignal) -> Service {
         let GrpcDoor { engine, control, limits, in_flight, version } = door;
         let calls = Calls { engine: Arc::clone(&engine), control, version };
         let calls = GrpcInferenceServiceServer::new(calls)
@@ -84,7 +95,7 @@ impl Service {
             (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no server reflection"),
         }
         let limits = Arc::new(limits);
-        Service { shared: Arc::new(Shared { engine, limits, in_flight, others: others.prepare() }) }
+        Service { shared: Arc::new(Shared { engine, limits, in_flight, shutdown, others: others.prepare() }) }
     }
 }
 

@@ -16,10 +16,12 @@ use super::frame::{Encoding, Messages};
 use super::reply::{self, Body};
 use super::service::Shared;
 use super::timeout;
+use crate::error::Code;
 use crate::infer::{InferRequest, Protocol};
 use crate::protocol::grpc::{StreamErrorEncoder, StreamResponseEncoder, decode_request};
 use crate::protocol::status::Failure;
 use crate::tensor::Name;
+use crate::transport::ShutdownSignal;
 
 /// Requests of one stream that run at the same time. More wait in the connection's flow control.
 const IN_FLIGHT_MAX: usize = 64;
@@ -49,15 +51,8 @@ where
         real_status: wants_real_status(call.headers()),
     });
     let messages = Messages::new(call.into_body(), encoding, Arc::clone(&shared.limits));
-    // Nothing is read after the first error: the place of the next message is not known.
-    let frames = stream::unfold(Some(messages), |messages| async {
-        let mut messages = messages?;
-        match messages.next().await {
-            Ok(None) => None,
-            Ok(Some(frame)) => Some((Ok(frame), Some(messages))),
-            Err(failure) => Some((Err(failure), None)),
-        }
-    });
+    let reader = Reader { messages, shutdown: shared.shutdown.clone() };
+    let frames = stream::unfold(Some(reader), read);
     let answers = frames
         .map(move |frame| answer(Arc::clone(&context), frame))
         .buffered(IN_FLIGHT_MAX)
@@ -65,6 +60,31 @@ where
         .chain(stream::iter([None]))
         .scan(false, |ended, answer| future::ready(next_frame(ended, answer)));
     reply::stream_response(Box::pin(answers), encoding)
+}
+
+/// Reads the requests of one stream.
+struct Reader<B> {
+    messages: Messages<B>,
+    shutdown: ShutdownSignal,
+}
+
+/// The next request. Nothing is read after an error, since the place of the next message is not known, nor after the
+/// server has begun to drain: what is in flight is answered, and the client told to go elsewhere.
+async fn read<B>(reader: Option<Reader<B>>) -> Option<(Result<Bytes, Failure>, Option<Reader<B>>)>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let mut reader = reader?;
+    let next = tokio::select! {
+        biased;
+        next = reader.messages.next() => next,
+        () = reader.shutdown.draining() => Err(Failure::new(Code::Unavailable, "the server is shutting down")),
+    };
+    match next {
+        Ok(None) => None,
+        Ok(Some(frame)) => Some((Ok(frame), Some(reader))),
+        Err(failure) => Some((Err(failure), None)),
+    }
 }
 
 /// The frame for one answer: data while all is well, trailers at the end or at the first failure, then nothing.
@@ -91,8 +111,12 @@ async fn answer(context: Arc<Context>, frame: Result<Bytes, Failure>) -> Result<
     let limits = &context.shared.limits;
     let mut request = match decode_request(&frame, limits, received) {
         Ok(request) => request,
-        Err(rejected) if rejected.error.is_malformed() => return Err(Failure::from(&*rejected.error)),
-        Err(rejected) => return refuse(&context, Failure::from(&*rejected.error), &rejected.id).await,
+        Err(rejected) => {
+            let failure = Failure::from(&*rejected.error);
+            context.shared.engine.refused(Protocol::GrpcStream, failure.code);
+            let ends = rejected.error.is_malformed();
+            return if ends { Err(failure) } else { refuse(&context, failure, &rejected.id).await };
+        }
     };
     request.protocol = Protocol::GrpcStream;
     request.deadline = timeout::earlier(request.deadline, context.timeout, received, limits.deadline_max);
