@@ -1,4 +1,5 @@
 //! One test binary; a module a subject.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 mod backend_conformance;
 mod cli;
