@@ -157,17 +157,8 @@ fn start_prober(config: &Config, runtime: &Runtime) -> Option<Prober> {
         build_info: runtime.build_info().to_owned(),
         limits: ProbeLimits { memory_bytes: options.memory_max, cpu: options.timeout, wall: options.timeout },
         children_max,
-        cache: cache_folder(&config.runtime).map(|folder| folder.join("verdicts")),
+        cache: config.runtime.cache_dir.as_ref().map(|folder| folder.join("verdicts")),
     }))
-}
-
-/// Where verdicts are kept: as configured, or in the user's cache folder; nowhere when there is none.
-fn cache_folder(options: &RuntimeOptions) -> Option<PathBuf> {
-    let user = || {
-        let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))
-    };
-    options.cache_dir.clone().or_else(|| user().map(|folder| folder.join("weir")))
 }
 
 fn start_doors(
