@@ -86,7 +86,7 @@ mod tests {
             buffer.extend_from_slice(&row);
             expected.extend_from_slice(&row);
             assert_eq!(buffer.as_slice(), expected);
-            assert!(buffer.is_empty() || buffer.as_slice().as_ptr().addr() % STAGING_ALIGNMENT == 0);
+            assert!(buffer.is_empty() || buffer.as_slice().as_ptr().addr().is_multiple_of(STAGING_ALIGNMENT));
         }
         buffer.clear();
         assert!(buffer.is_empty());
