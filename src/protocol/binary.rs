@@ -3,9 +3,9 @@
 //! Tensors are slices of the body and outputs are handed to the socket as they are; only small ones are copied, so
 //! that an answer is one piece.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::json::{self, DecodeError, EncodeError, shorten};
+use super::json::{self, DecodeError, EncodeError, Label, shorten};
 use super::limits::Limits;
 use super::rest::{InferBody, OutputForms};
 use crate::infer::InferResponse;
@@ -25,10 +25,10 @@ pub(super) struct BinaryTail {
 
 impl BinaryTail {
     /// The next `size` bytes, which belong to the tensor called `label`.
-    pub(super) fn take(&mut self, label: &str, size: usize) -> Result<Bytes, DecodeError> {
+    pub(super) fn take(&mut self, label: Label<'_>, size: usize) -> Result<Bytes, DecodeError> {
         if size > self.bytes.len() {
             let actual = self.bytes.len();
-            return Err(DecodeError::BinaryTruncated { tensor: label.to_owned(), expected: size, actual });
+            return Err(DecodeError::BinaryTruncated { tensor: label.to_string(), expected: size, actual });
         }
         Ok(self.bytes.split_to(size))
     }
@@ -140,7 +140,7 @@ pub struct EncodedInfer {
 /// # Errors
 /// [`EncodeError`] when an output cannot be written as JSON.
 pub fn encode_infer(response: &InferResponse, forms: &OutputForms) -> Result<EncodedInfer, EncodeError> {
-    let mut first = BytesMut::new();
+    let mut first = Vec::new();
     json::encode_response(response, forms, &mut first)?;
     let binary = |&(index, _): &(usize, &Tensor)| forms.is_binary(index);
     let json_len = (0..response.outputs.len()).any(|index| forms.is_binary(index)).then_some(first.len());
@@ -152,5 +152,5 @@ pub fn encode_infer(response: &InferResponse, forms: &OutputForms) -> Result<Enc
             rest.push(tensor.data().clone());
         }
     }
-    Ok(EncodedInfer { json_len, first: first.freeze(), rest })
+    Ok(EncodedInfer { json_len, first: Bytes::from(first), rest })
 }

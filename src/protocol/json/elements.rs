@@ -11,14 +11,14 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::cursor::Cursor;
-use super::error::DecodeError;
+use super::error::{DecodeError, Label};
 use crate::tensor::{DataType, Shape};
 
 /// What `data` must become.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Target<'t> {
     /// The tensor, for messages.
-    pub(super) label: &'t str,
+    pub(super) label: Label<'t>,
     pub(super) dtype: DataType,
     pub(super) shape: &'t Shape,
     /// The nesting at which `data` stands.
@@ -184,7 +184,7 @@ impl<'t, E: Element> Reader<'t, E> {
         match fault {
             Fault::Json(error) => error,
             Fault::Value(reason) => DecodeError::Element {
-                tensor: self.target.label.to_owned(),
+                tensor: self.target.label.to_string(),
                 dtype: self.target.dtype,
                 element: self.count,
                 offset,
@@ -197,7 +197,7 @@ impl<'t, E: Element> Reader<'t, E> {
     #[cold]
     fn wrong_count(&self, more_follow: bool) -> DecodeError {
         DecodeError::Count {
-            tensor: self.target.label.to_owned(),
+            tensor: self.target.label.to_string(),
             shape: self.target.shape.clone(),
             expected: self.expected,
             actual: self.count + usize::from(more_follow),
@@ -208,7 +208,7 @@ impl<'t, E: Element> Reader<'t, E> {
     #[cold]
     fn wrong_nesting(&self, cursor: &Cursor<'_>, dimension: usize) -> DecodeError {
         DecodeError::Nesting {
-            tensor: self.target.label.to_owned(),
+            tensor: self.target.label.to_string(),
             shape: self.target.shape.clone(),
             offset: cursor.offset(),
             dimension,

@@ -5,7 +5,6 @@
 //! one it was. numpy and Python's `float` read the strings back. BYTES elements must be UTF-8, because JSON has
 //! nothing else; others need the binary form.
 
-use bytes::{BufMut, BytesMut};
 use half::{bf16, f16};
 
 use crate::error::{Code, Coded};
@@ -40,28 +39,28 @@ impl Coded for EncodeError {
 pub(in crate::protocol) fn encode_response(
     response: &InferResponse,
     forms: &OutputForms,
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     out.reserve(estimate(response, forms));
-    out.put_slice(b"{");
+    out.extend_from_slice(b"{");
     if !response.id.is_empty() {
         put_key(out, "id");
         put_string(out, &response.id);
-        out.put_slice(b",");
+        out.extend_from_slice(b",");
     }
     put_key(out, "model_name");
     put_string(out, &response.model);
-    out.put_slice(b",");
+    out.extend_from_slice(b",");
     put_key(out, "model_version");
     put_string(out, &response.version_text);
-    out.put_slice(b",\"outputs\":[");
+    out.extend_from_slice(b",\"outputs\":[");
     for (index, tensor) in response.outputs.iter().enumerate() {
         if index > 0 {
-            out.put_u8(b',');
+            out.push(b',');
         }
         put_output(out, tensor, forms.is_binary(index))?;
     }
-    out.put_slice(b"]}");
+    out.extend_from_slice(b"]}");
     Ok(())
 }
 
@@ -79,34 +78,34 @@ fn estimate(response: &InferResponse, forms: &OutputForms) -> usize {
     96 + response.id.len() + response.model.len() + outputs.sum::<usize>()
 }
 
-fn put_output(out: &mut BytesMut, tensor: &Tensor, binary: bool) -> Result<(), EncodeError> {
-    out.put_u8(b'{');
+fn put_output(out: &mut Vec<u8>, tensor: &Tensor, binary: bool) -> Result<(), EncodeError> {
+    out.push(b'{');
     put_key(out, "name");
     put_string(out, tensor.name());
-    out.put_u8(b',');
+    out.push(b',');
     put_key(out, "datatype");
     put_string(out, tensor.dtype().as_str());
-    out.put_slice(b",\"shape\":[");
+    out.extend_from_slice(b",\"shape\":[");
     put_list(out, tensor.shape().dims(), |out, dim| put_whole(out, *dim));
-    out.put_u8(b']');
+    out.push(b']');
     if binary {
-        out.put_slice(b",\"parameters\":{\"binary_data_size\":");
+        out.extend_from_slice(b",\"parameters\":{\"binary_data_size\":");
         put_whole(out, tensor.data().len());
-        out.put_u8(b'}');
+        out.push(b'}');
     } else {
-        out.put_slice(b",\"data\":[");
+        out.extend_from_slice(b",\"data\":[");
         put_elements(out, tensor)?;
-        out.put_u8(b']');
+        out.push(b']');
     }
-    out.put_u8(b'}');
+    out.push(b'}');
     Ok(())
 }
 
-fn put_elements(out: &mut BytesMut, tensor: &Tensor) -> Result<(), EncodeError> {
+fn put_elements(out: &mut Vec<u8>, tensor: &Tensor) -> Result<(), EncodeError> {
     let data = tensor.data();
     match tensor.dtype() {
         DataType::Bool => put_list(out, data, |out, byte| {
-            out.put_slice(if *byte == 0 { b"false" } else { b"true" });
+            out.extend_from_slice(if *byte == 0 { b"false" } else { b"true" });
         }),
         DataType::Uint8 => put_list(out, data, |out, byte| put_whole(out, *byte)),
         DataType::Int8 => put_fixed(out, data, |out, bytes| put_whole(out, i8::from_le_bytes(bytes))),
@@ -129,79 +128,79 @@ fn put_elements(out: &mut BytesMut, tensor: &Tensor) -> Result<(), EncodeError> 
     Ok(())
 }
 
-fn put_strings(out: &mut BytesMut, tensor: &Tensor) -> Result<(), EncodeError> {
+fn put_strings(out: &mut Vec<u8>, tensor: &Tensor) -> Result<(), EncodeError> {
     for (element, bytes) in StringsIter::new(tensor.data()).enumerate() {
         // A tensor's bytes are in wire form, so only the text can be wrong.
         let text = std::str::from_utf8(bytes.unwrap_or_default())
             .map_err(|_| EncodeError::NotUtf8 { output: tensor.name().to_string(), element })?;
         if element > 0 {
-            out.put_u8(b',');
+            out.push(b',');
         }
         put_string(out, text);
     }
     Ok(())
 }
 
-fn put_list<T>(out: &mut BytesMut, values: &[T], put: impl Fn(&mut BytesMut, &T)) {
+fn put_list<T>(out: &mut Vec<u8>, values: &[T], put: impl Fn(&mut Vec<u8>, &T)) {
     for (index, value) in values.iter().enumerate() {
         if index > 0 {
-            out.put_u8(b',');
+            out.push(b',');
         }
         put(out, value);
     }
 }
 
-fn put_fixed<const N: usize>(out: &mut BytesMut, data: &[u8], put: impl Fn(&mut BytesMut, [u8; N])) {
+fn put_fixed<const N: usize>(out: &mut Vec<u8>, data: &[u8], put: impl Fn(&mut Vec<u8>, [u8; N])) {
     let (elements, _) = data.as_chunks::<N>();
     put_list(out, elements, |out, bytes| put(out, *bytes));
 }
 
-fn put_whole(out: &mut BytesMut, value: impl itoa::Integer) {
-    out.put_slice(itoa::Buffer::new().format(value).as_bytes());
+fn put_whole(out: &mut Vec<u8>, value: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-fn put_float<F: zmij::Float + Copy + Into<f64>>(out: &mut BytesMut, value: F) {
+fn put_float<F: zmij::Float + Copy + Into<f64>>(out: &mut Vec<u8>, value: F) {
     let wide: f64 = value.into();
     if wide.is_finite() {
-        out.put_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     } else if wide.is_nan() {
-        out.put_slice(b"\"NaN\"");
+        out.extend_from_slice(b"\"NaN\"");
     } else if wide > 0.0 {
-        out.put_slice(b"\"Infinity\"");
+        out.extend_from_slice(b"\"Infinity\"");
     } else {
-        out.put_slice(b"\"-Infinity\"");
+        out.extend_from_slice(b"\"-Infinity\"");
     }
 }
 
-fn put_key(out: &mut BytesMut, key: &str) {
-    out.put_u8(b'"');
-    out.put_slice(key.as_bytes());
-    out.put_slice(b"\":");
+fn put_key(out: &mut Vec<u8>, key: &str) {
+    out.push(b'"');
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
 }
 
 /// A string with what JSON demands escaped.
-pub(super) fn put_string(out: &mut BytesMut, text: &str) {
+pub(super) fn put_string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.put_u8(b'"');
+    out.push(b'"');
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
         let (plain, special) = rest.split_at(at);
-        out.put_slice(plain);
+        out.extend_from_slice(plain);
         let Some((&byte, after)) = special.split_first() else { break };
         match byte {
-            b'"' => out.put_slice(b"\\\""),
-            b'\\' => out.put_slice(b"\\\\"),
-            b'\n' => out.put_slice(b"\\n"),
-            b'\r' => out.put_slice(b"\\r"),
-            b'\t' => out.put_slice(b"\\t"),
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
             _ => {
-                out.put_slice(b"\\u00");
-                out.put_u8(HEX[usize::from(byte >> 4)]);
-                out.put_u8(HEX[usize::from(byte & 15)]);
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
             }
         }
         rest = after;
     }
-    out.put_slice(rest);
-    out.put_u8(b'"');
+    out.extend_from_slice(rest);
+    out.push(b'"');
 }

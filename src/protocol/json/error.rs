@@ -212,6 +212,22 @@ impl fmt::Display for Found {
     }
 }
 
+/// What an input is called in messages: its name when it is known, its position when not.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::protocol) struct Label<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) index: usize,
+}
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name {
+            Some(name) => write!(f, "input '{}'", shorten(name)),
+            None => write!(f, "input {}", self.index),
+        }
+    }
+}
+
 /// At most the first 48 bytes of client text, cut at a character, with control characters escaped.
 pub(in crate::protocol) fn shorten(text: &str) -> String {
     const LEN_MAX: usize = 48;

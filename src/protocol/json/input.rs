@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::cursor::Cursor;
 use super::elements::{self, Target};
-use super::error::{DecodeError, shorten};
+use super::error::{DecodeError, Label, shorten};
 use crate::protocol::binary::BinaryTail;
 use crate::protocol::limits::Limits;
 use crate::protocol::parameters::{ParameterError, check_tensor_parameter};
@@ -58,11 +58,10 @@ impl<'a> Draft<'a> {
             "datatype" => {
                 let found = cursor.string("a datatype")?;
                 let dtype = DataType::from_wire_name(&found);
-                self.dtype =
-                    Some(dtype.ok_or_else(|| DecodeError::DataType {
-                        tensor: self.label(),
-                        found: shorten(&found),
-                    })?);
+                self.dtype = Some(dtype.ok_or_else(|| DecodeError::DataType {
+                    tensor: self.label().to_string(),
+                    found: shorten(&found),
+                })?);
                 Ok(())
             }
             "shape" if self.shape.is_some() => Err(twice()),
@@ -77,12 +76,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The tensor in messages: its name when it is known, its position when not.
-    fn label(&self) -> String {
-        match &self.name {
-            Some(name) => format!("input '{}'", shorten(name)),
-            None => format!("input {}", self.index),
-        }
+    fn label(&self) -> Label<'_> {
+        Label { name: self.name.as_deref(), index: self.index }
     }
 
     fn shape(&self, cursor: &mut Cursor<'_>, limits: &Limits) -> Result<Shape, DecodeError> {
@@ -96,11 +91,11 @@ impl<'a> Draft<'a> {
             }
             Ok(())
         })?;
-        let shape =
-            Shape::from_wire(&dims).map_err(|source| DecodeError::Shape { tensor: self.label(), source })?;
+        let shape = Shape::from_wire(&dims)
+            .map_err(|source| DecodeError::Shape { tensor: self.label().to_string(), source })?;
         match shape.rows() {
             Some(rows) if rows > limits.rows_max => {
-                Err(DecodeError::Rows { tensor: self.label(), rows, max: limits.rows_max })
+                Err(DecodeError::Rows { tensor: self.label().to_string(), rows, max: limits.rows_max })
             }
             _ => Ok(shape),
         }
@@ -111,8 +106,7 @@ impl<'a> Draft<'a> {
         if self.name.is_some()
             && let (Some(dtype), Some(shape)) = (self.dtype, &self.shape)
         {
-            let label = self.label();
-            let target = Target { label: &label, dtype, shape, depth: DATA_DEPTH };
+            let target = Target { label: self.label(), dtype, shape, depth: DATA_DEPTH };
             self.data = Some(elements::decode(cursor, target)?);
             return Ok(());
         }
@@ -151,25 +145,26 @@ impl<'a> Draft<'a> {
         checked
     }
 
-    fn finish(self, start: &Cursor<'_>, tail: &mut BinaryTail) -> Result<Tensor, DecodeError> {
+    fn finish(mut self, start: &Cursor<'_>, tail: &mut BinaryTail) -> Result<Tensor, DecodeError> {
+        let decoded = self.data.take();
         let label = self.label();
-        let missing = |key| DecodeError::Missing { place: label.clone(), key };
-        let name = self.name.ok_or_else(|| missing("name"))?;
+        let missing = |key| DecodeError::Missing { place: label.to_string(), key };
+        let name = self.name.as_deref().ok_or_else(|| missing("name"))?;
         let dtype = self.dtype.ok_or_else(|| missing("datatype"))?;
-        let shape = self.shape.ok_or_else(|| missing("shape"))?;
-        let data = match (self.binary_data_size, self.data, self.data_offset) {
+        let shape = self.shape.as_ref().ok_or_else(|| missing("shape"))?;
+        let data = match (self.binary_data_size, decoded, self.data_offset) {
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
                 let reason = "it has both 'data' and 'binary_data_size'; one of them is needed";
-                return Err(DecodeError::Data { tensor: label, reason });
+                return Err(DecodeError::Data { tensor: label.to_string(), reason });
             }
-            (Some(size), None, None) => tail.take(&label, size)?,
+            (Some(size), None, None) => tail.take(label, size)?,
             (None, Some(data), _) => data,
             (None, None, Some(offset)) => {
-                let target = Target { label: &label, dtype, shape: &shape, depth: DATA_DEPTH };
+                let target = Target { label, dtype, shape, depth: DATA_DEPTH };
                 elements::decode(&mut start.at_offset(offset), target)?
             }
             (None, None, None) => return Err(missing("data")),
         };
-        Ok(Tensor::new(Name::from(name.into_owned()), dtype, shape, data)?)
+        Ok(Tensor::new(Name::from(name), dtype, shape.clone(), data)?)
     }
 }

@@ -17,6 +17,6 @@ mod tests;
 
 pub use self::encode::EncodeError;
 pub(in crate::protocol) use self::encode::encode_response;
-pub(in crate::protocol) use self::error::shorten;
 pub use self::error::{DecodeError, Found};
+pub(in crate::protocol) use self::error::{Label, shorten};
 pub(in crate::protocol) use self::request::decode_request;

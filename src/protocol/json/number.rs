@@ -8,6 +8,8 @@ const POWERS_OF_TEN: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
     1e19, 1e20, 1e21, 1e22,
 ];
+/// Powers of ten up to that of eight digits.
+const WHOLE_POWERS_OF_TEN: [u64; 9] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 /// Decimal digits that always fit a `u64`.
 const DIGITS_MAX: usize = 19;
 
@@ -59,12 +61,16 @@ pub(super) fn scan(text: &str) -> Result<Number<'_>, usize> {
     Ok(Number { text: text.get(..at).unwrap_or_default(), negative, digits, power, exact })
 }
 
-/// Gathers digits, eight at a time while it can. Wraps around when there are too many.
+/// Gathers digits, up to eight at a time. Wraps around when there are too many.
+#[inline]
 fn scan_digits(bytes: &[u8], mut at: usize, mut digits: u64) -> (u64, usize) {
-    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>).copied().and_then(eight_digits)
-    {
-        digits = digits.wrapping_mul(100_000_000).wrapping_add(eight);
-        at += 8;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let (value, count) = leading_digits(*eight);
+        digits = digits.wrapping_mul(WHOLE_POWERS_OF_TEN[count]).wrapping_add(value);
+        at += count;
+        if count < 8 {
+            return (digits, at);
+        }
     }
     while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9) {
         digits = digits.wrapping_mul(10).wrapping_add(u64::from(digit));
@@ -73,17 +79,20 @@ fn scan_digits(bytes: &[u8], mut at: usize, mut digits: u64) -> (u64, usize) {
     (digits, at)
 }
 
-/// The value of eight ASCII digits, all at once: pairs, then fours, then all.
-fn eight_digits(bytes: [u8; 8]) -> Option<u64> {
-    let word = u64::from_le_bytes(bytes);
-    let values = word.wrapping_sub(0x3030_3030_3030_3030);
-    // A byte above 9 sets its high bit in one of the two sums.
-    if (word.wrapping_add(0x4646_4646_4646_4646) | values) & 0x8080_8080_8080_8080 != 0 {
-        return None;
-    }
+/// The value and the number of the ASCII digits at the start of eight bytes, without a branch: how many digits a
+/// number has is what a processor cannot guess.
+#[inline]
+fn leading_digits(bytes: [u8; 8]) -> (u64, usize) {
+    const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    // A byte is a digit when this leaves 0 to 9; the sum sets the high bit of the others, without a carry between.
+    let values = u64::from_le_bytes(bytes) ^ 0x3030_3030_3030_3030;
+    let others = (((values & LOW_BITS) + 0x7676_7676_7676_7676) | values) & !LOW_BITS;
+    let count = others.trailing_zeros() / 8;
+    // The digits move to the end, so that zeros stand before them; then pairs, fours, all.
+    let values = values.checked_shl(64 - 8 * count).unwrap_or(0);
     let pairs = values.wrapping_mul(10).wrapping_add(values >> 8) & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
-    Some(fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff)
+    (fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff, count as usize)
 }
 
 fn scan_exponent(bytes: &[u8], mut at: usize) -> Result<(i64, usize), usize> {
