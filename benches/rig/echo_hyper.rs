@@ -19,8 +19,7 @@ fn main() -> anyhow::Result<()> {
     let port: u16 = next("9000").parse()?;
     let answer = Bytes::from(vec![b'x'; next("120").parse()?]);
     let threads: usize = next("1").parse()?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
         loop {

@@ -39,8 +39,7 @@ fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let port: u16 = args.next().unwrap_or_else(|| "9001".to_owned()).parse()?;
     let threads: usize = args.next().unwrap_or_else(|| "1".to_owned()).parse()?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(async {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
         let service = GrpcInferenceServiceServer::new(Echo);

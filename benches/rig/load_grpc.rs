@@ -106,5 +106,8 @@ async fn ask(client: &mut Client, payload: Bytes) -> anyhow::Result<bool> {
         .body(http_body_util::Full::new(payload))?;
     let response = client.send_request(request).await?;
     let collected = response.into_body().collect().await?;
-    Ok(collected.trailers().and_then(|trailers| trailers.get("grpc-status")).is_some_and(|status| status == "0"))
+    Ok(collected
+        .trailers()
+        .and_then(|trailers| trailers.get("grpc-status"))
+        .is_some_and(|status| status == "0"))
 }
