@@ -267,18 +267,26 @@ async fn a_drain_ends_an_open_stream_after_its_answers() {
 }
 
 #[tokio::test]
-async fn gzip_goes_both_ways_and_bombs_are_refused() {
+async fn compression_goes_both_ways_and_bombs_are_refused() {
     let server = Server::start_with(
         Limits { body_bytes_max: 2 << 20, ..Limits::default() },
         FakeModel::elementwise(2, |x| 2.0 * x),
     )
     .await;
-    let plain = server.client().await.max_encoding_message_size(64 << 20);
+    let client = server.client().await.max_encoding_message_size(64 << 20);
     let mut client =
-        plain.send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip);
+        client.send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip);
     let answer = client.model_infer(request([1.0, 2.0])).await.unwrap();
     assert_eq!(answer.metadata().get("grpc-encoding").unwrap(), "gzip");
     assert_eq!(answer.into_inner().raw_output_contents, [bytes_of([2.0, 4.0])]);
+    // tonic's client is built without deflate.
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, &request([1.0, 2.0]).encode_to_vec()).unwrap();
+    let deflated = encoder.finish().unwrap();
+    let body = framed(1, u32::try_from(deflated.len()).unwrap(), &deflated);
+    assert_eq!(call_raw(&server, &body, &[("grpc-encoding", "deflate")]).await.0, Code::Ok);
+    let (code, text) = call_raw(&server, &body, &[("grpc-encoding", "br")]).await;
+    assert_eq!(code, Code::Unimplemented, "{text}");
     let mut bomb = request([0.0; 2]);
     bomb.raw_input_contents = vec![Bytes::from(vec![0; 8 << 20])];
     let status = client.model_infer(bomb).await.unwrap_err();
@@ -286,18 +294,19 @@ async fn gzip_goes_both_ways_and_bombs_are_refused() {
 }
 
 /// Calls ModelInfer with `body` as it stands and returns the status code and text.
-async fn call_raw(server: &Server, body: &[u8], timeout: &str) -> (Code, String) {
+async fn call_raw(server: &Server, body: &[u8], headers: &[(&str, &str)]) -> (Code, String) {
     let socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
     let io = hyper_util::rt::TokioIo::new(socket);
     let executor = hyper_util::rt::TokioExecutor::new();
     let (mut client, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
     tokio::spawn(connection);
-    let call = Request::post("http://weir/inference.GRPCInferenceService/ModelInfer")
+    let mut call = Request::post("http://weir/inference.GRPCInferenceService/ModelInfer")
         .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .header("grpc-timeout", timeout)
-        .body(Full::new(Bytes::copy_from_slice(body)))
-        .unwrap();
+        .header("te", "trailers");
+    for (name, value) in headers {
+        call = call.header(*name, *value);
+    }
+    let call = call.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
     let (head, body) = client.send_request(call).await.unwrap().into_parts();
     let trailers = body.collect().await.unwrap().trailers().cloned().unwrap_or_default();
     let status = Status::from_header_map(&trailers).or_else(|| Status::from_header_map(&head.headers));
@@ -318,7 +327,7 @@ async fn bytes_that_are_no_call_are_refused() {
     .await;
     let good = request([1.0, 2.0]).encode_to_vec();
     let len = u32::try_from(good.len()).unwrap();
-    assert_eq!(call_raw(&server, &framed(0, len, &good), "9S").await.0, Code::Ok);
+    assert_eq!(call_raw(&server, &framed(0, len, &good), &[]).await.0, Code::Ok);
     for (body, code, text) in [
         (Vec::new(), Code::InvalidArgument, "no message"),
         (vec![0, 0], Code::Cancelled, "inside a message"),
@@ -329,7 +338,7 @@ async fn bytes_that_are_no_call_are_refused() {
         (framed(0, 3, b"\xff\xff\xff"), Code::InvalidArgument, "not a valid ModelInferRequest"),
         ([framed(0, len, &good), framed(0, len, &good)].concat(), Code::InvalidArgument, "more than one"),
     ] {
-        let (actual, message) = call_raw(&server, &body, "9S").await;
+        let (actual, message) = call_raw(&server, &body, &[]).await;
         assert_eq!(actual, code, "{message}");
         assert!(message.contains(text), "{message:?} does not say {text:?}");
     }
@@ -348,7 +357,7 @@ async fn deadlines_and_cancellation_free_the_place() {
     // tonic's client keeps the time itself, and may be first to say so.
     let message = request([1.0, 2.0]).encode_to_vec();
     let by_header = framed(0, u32::try_from(message.len()).unwrap(), &message);
-    assert_eq!(call_raw(&server, &by_header, "20m").await.0, Code::DeadlineExceeded);
+    assert_eq!(call_raw(&server, &by_header, &[("grpc-timeout", "20m")]).await.0, Code::DeadlineExceeded);
 
     let mut other = server.client().await;
     let call = tokio::spawn(async move { other.model_infer(request([1.0, 2.0])).await });

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use futures_util::FutureExt;
 use http::HeaderMap;
 use http_body_util::BodyExt;
@@ -21,7 +22,7 @@ pub(super) const PREFIX_LEN: usize = 5;
 /// The most that is reserved before it has arrived.
 const RESERVE_MAX: usize = 64 << 10;
 /// Bytes above which a message is expanded or compressed away from the threads that serve sockets.
-const INLINE_GZIP_MAX: usize = 32 << 10;
+const INLINE_COMPRESSION_MAX: usize = 32 << 10;
 
 /// Up to this size the ratio does not count, as over REST: a small tensor of zeros is no attack.
 const RATIO_FREE_LEN: usize = 1 << 20;
@@ -31,6 +32,8 @@ const RATIO_FREE_LEN: usize = 1 << 20;
 pub(super) enum Encoding {
     Identity,
     Gzip,
+    /// The zlib format.
+    Deflate,
 }
 
 impl Encoding {
@@ -39,8 +42,9 @@ impl Encoding {
         match headers.get("grpc-encoding").map(|value| value.as_bytes()) {
             None | Some(b"identity") => Ok(Encoding::Identity),
             Some(b"gzip") => Ok(Encoding::Gzip),
+            Some(b"deflate") => Ok(Encoding::Deflate),
             Some(_) => {
-                let message = "the message encoding is not supported; gzip and identity are";
+                let message = "the message encoding is not supported; identity, gzip and deflate are";
                 Err(Failure::new(Code::Unimplemented, message))
             }
         }
@@ -81,10 +85,10 @@ where
         let message = self.collect(len).await?;
         match (flag, self.encoding) {
             (0, _) => Ok(Some(message)),
-            (1, Encoding::Gzip) => expand(message, Arc::clone(&self.limits)).await.map(Some),
             (1, Encoding::Identity) => {
                 Err(Failure::new(Code::InvalidArgument, "a message is compressed without grpc-encoding"))
             }
+            (1, encoding) => expand(message, encoding, Arc::clone(&self.limits)).await.map(Some),
             _ => Err(Failure::new(Code::InvalidArgument, "a message has an unknown compression flag")),
         }
     }
@@ -148,20 +152,20 @@ where
     }
 }
 
-async fn expand(message: Bytes, limits: Arc<Limits>) -> Result<Bytes, Failure> {
+async fn expand(message: Bytes, encoding: Encoding, limits: Arc<Limits>) -> Result<Bytes, Failure> {
     let by_ratio = message.len().saturating_mul(limits.decompression_ratio_max).max(RATIO_FREE_LEN);
     let max = by_ratio.min(limits.body_bytes_max);
     if !is_long_work(message.len()) {
-        return gunzip(&message, max);
+        return inflate(&message, encoding, max);
     }
-    tokio::task::spawn_blocking(move || gunzip(&message, max))
+    tokio::task::spawn_blocking(move || inflate(&message, encoding, max))
         .await
         .unwrap_or_else(|_| Err(Failure::new(Code::Internal, "internal error")))
 }
 
 /// Whether a message of `len` bytes should be expanded or compressed on a blocking thread.
 pub(super) fn is_long_work(len: usize) -> bool {
-    len > INLINE_GZIP_MAX
+    len > INLINE_COMPRESSION_MAX
 }
 
 fn cut_off() -> Failure {
@@ -179,19 +183,19 @@ fn join(rest: Bytes, data: Bytes) -> Bytes {
     joined.freeze()
 }
 
-fn gunzip(message: &[u8], max: usize) -> Result<Bytes, Failure> {
+fn inflate(message: &[u8], encoding: Encoding, max: usize) -> Result<Bytes, Failure> {
     let mut expanded = Vec::new();
-    let decoder = flate2::read::MultiGzDecoder::new(message);
     // One byte more than is allowed shows that there is more.
-    let read = decoder.take(max as u64 + 1).read_to_end(&mut expanded);
+    let limit = max as u64 + 1;
+    let read = match encoding {
+        Encoding::Deflate => ZlibDecoder::new(message).take(limit).read_to_end(&mut expanded),
+        _ => MultiGzDecoder::new(message).take(limit).read_to_end(&mut expanded),
+    };
     if read.is_err() {
-        return Err(Failure::new(Code::InvalidArgument, "the message is not valid gzip"));
+        return Err(Failure::new(Code::InvalidArgument, "the message is not what its grpc-encoding says"));
     }
     if expanded.len() > max {
-        let text = format!(
-            "the message expands to more than {max} bytes, {} times its size",
-            max / message.len().max(1)
-        );
+        let text = format!("the message is larger than {max} bytes once decompressed");
         return Err(Failure::new(Code::TooLarge, text));
     }
     Ok(expanded.into())

@@ -1,10 +1,12 @@
 //! gRPC's framing on the way out: messages with their prefix, then the status as trailers.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use futures_util::Stream;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Frame;
@@ -109,15 +111,24 @@ fn response(body: Body, encoding: Encoding) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    if encoding == Encoding::Gzip {
-        headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
-    }
+    let name = match encoding {
+        Encoding::Identity => return response,
+        Encoding::Gzip => "gzip",
+        Encoding::Deflate => "deflate",
+    };
+    headers.insert("grpc-encoding", HeaderValue::from_static(name));
     response
 }
 
 /// A response that is only a failed status.
 pub(super) fn failed_response(failure: &Failure) -> Response<Body> {
-    status_of_failure(failure).into_http().map(Body::Tonic)
+    let mut response = status_of_failure(failure).into_http().map(Body::Tonic);
+    if failure.code == Code::Unimplemented {
+        // gRPC asks for it where a message's encoding was refused.
+        let accepted = HeaderValue::from_static("identity,deflate,gzip");
+        response.headers_mut().insert("grpc-accept-encoding", accepted);
+    }
+    response
 }
 
 /// Frames a message of `len` bytes that `write` writes.
@@ -137,26 +148,33 @@ pub(super) async fn compress(framed: Bytes, encoding: Encoding) -> Result<Bytes,
     if encoding == Encoding::Identity {
         return Ok(framed);
     }
-    if !is_long_work(framed.len()) {
-        return gzip(&framed);
-    }
-    tokio::task::spawn_blocking(move || gzip(&framed))
-        .await
-        .unwrap_or_else(|_| Err(Failure::new(Code::Internal, "internal error")))
-}
-
-fn gzip(framed: &[u8]) -> Result<Bytes, Failure> {
-    let internal = |_| Failure::new(Code::Internal, "internal error");
-    let message = framed.get(PREFIX_LEN..).unwrap_or_default();
-    let mut compressed = vec![1, 0, 0, 0, 0];
-    let mut encoder = flate2::write::GzEncoder::new(&mut compressed, flate2::Compression::fast());
-    encoder.write_all(message).map_err(internal)?;
-    encoder.finish().map_err(internal)?;
+    let compressed = if is_long_work(framed.len()) {
+        let task = tokio::task::spawn_blocking(move || deflate(&framed, encoding));
+        task.await.unwrap_or_else(|error| Err(error.into()))
+    } else {
+        deflate(&framed, encoding)
+    };
+    // Writing to memory does not fail.
+    let mut compressed = compressed.map_err(|_| Failure::new(Code::Internal, "internal error"))?;
     let len = u32::try_from(compressed.len() - PREFIX_LEN).map_err(|_| too_large())?;
     if let Some(prefix) = compressed.get_mut(1..PREFIX_LEN) {
         prefix.copy_from_slice(&len.to_be_bytes());
     }
     Ok(compressed.into())
+}
+
+/// The message of `framed`, compressed, after a prefix without its length.
+fn deflate(framed: &[u8], encoding: Encoding) -> io::Result<Vec<u8>> {
+    let message = framed.get(PREFIX_LEN..).unwrap_or_default();
+    let prefix = vec![1, 0, 0, 0, 0];
+    if encoding == Encoding::Deflate {
+        let mut encoder = ZlibEncoder::new(prefix, Compression::fast());
+        encoder.write_all(message)?;
+        return encoder.finish();
+    }
+    let mut encoder = GzEncoder::new(prefix, Compression::fast());
+    encoder.write_all(message)?;
+    encoder.finish()
 }
 
 fn too_large() -> Failure {
