@@ -14,21 +14,21 @@ const KSERVE: &str = "requirements-kserve.txt";
 fn client(server: &Server, requirements: &str, script: &str, more: &[&str]) -> String {
     let mut command = Command::new(python(requirements));
     command.arg(root().join("tests/clients").join(script));
-    command.args(["--http", &server.http, "--grpc", &server.grpc]).args(["--models", "models"]).args(more);
+    command.args(["--http", &server.http, "--grpc", &server.grpc]).args(more);
     run(command.current_dir(root()))
 }
 
 #[test]
 fn tritonclient_speaks_to_it() {
     let server = Server::start(&["models", "--model-control", "explicit"]);
-    let printed = client(&server, TRITON, "triton_client.py", &[]);
+    let printed = client(&server, TRITON, "triton_client.py", &["--models", "models"]);
     assert!(printed.matches("ok ").count() > 100, "{printed}");
 }
 
 #[test]
 fn kserve_clients_speak_to_it() {
     let server = Server::start(&["models", "--model-control", "explicit"]);
-    let printed = client(&server, KSERVE, "kserve_client.py", &[]);
+    let printed = client(&server, KSERVE, "kserve_client.py", &["--models", "models"]);
     assert!(printed.matches("ok ").count() > 30, "{printed}");
 }
 
