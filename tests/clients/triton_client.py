@@ -714,8 +714,9 @@ def extensions(t):
 
 def trace_settings(t):
     if "trace" not in extensions(t):
-        refused(t.unsupported, t.client.get_trace_settings)
-        return "the server does not report the extension, and refuses it properly"
+        t.json("get_trace_settings")
+        refused(t.unsupported, t.client.update_trace_settings, settings={"trace_rate": "17"})
+        return "the server does not report the extension: it shows the settings, and refuses changes properly"
     value = lambda settings, key: text(settings["settings"][key]["value"][0] if t.name == "grpc" else first_of(settings[key]))
     before = t.json("get_trace_settings")
     t.json("update_trace_settings", settings={"trace_rate": "17"})
@@ -734,8 +735,9 @@ def first_of(value):
 
 def log_settings(t):
     if "logging" not in extensions(t):
-        refused(t.unsupported, t.client.get_log_settings)
-        return "the server does not report the extension, and refuses it properly"
+        t.json("get_log_settings")
+        refused(t.unsupported, t.client.update_log_settings, {"log_verbose_level": 1})
+        return "the server does not report the extension: it shows the settings, and refuses changes properly"
     # gRPC's as_json drops nothing: each setting is a oneof. Numbers come as numbers (uint32).
     plain = lambda answer: {k: next(iter(v.values())) for k, v in answer["settings"].items()} if t.name == "grpc" else answer
     before = plain(t.json("get_log_settings"))

@@ -77,10 +77,6 @@ impl Server {
         panic!("the server on {} was not ready within a minute", self.http);
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends SIGTERM, waits, and returns the exit code and what the server printed after its addresses.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         self.terminate();

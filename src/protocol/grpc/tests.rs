@@ -74,7 +74,8 @@ fn every_defect_is_named() {
         assert!(error.to_string().contains(expected), "{error} does not say {expected:?}");
         assert!(matches!(error.code(), Code::InvalidArgument | Code::Unimplemented), "{error}");
     };
-    let typed = |datatype: &str, shape: &[i64], contents| request(vec![input(datatype, shape, contents)], &[]);
+    let typed =
+        |datatype: &str, shape: &[i64], contents| request(vec![input(datatype, shape, contents)], &[]);
     let ints =
         |values: &[i32]| Some(InferTensorContents { int_contents: values.to_vec(), ..Default::default() });
     check(typed("FP16", &[1], None), "no typed contents; send it in raw_input_contents");

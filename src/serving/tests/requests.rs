@@ -73,7 +73,17 @@ async fn statistics_and_metrics_count_what_happened() {
     for index in 0..50 {
         house.ask(&format!("unknown{index}"), "").await.unwrap_err();
     }
-    let statistics = house.engine.statistics("m", "2").unwrap().remove(0);
+    // A batch is counted just after its callers are answered.
+    let counted = async {
+        loop {
+            let statistics = house.engine.statistics("m", "2").unwrap().remove(0);
+            if statistics.execution_count > 0 {
+                break statistics;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let statistics = tokio::time::timeout(std::time::Duration::from_secs(20), counted).await.unwrap();
     assert_eq!((statistics.inference_count, statistics.execution_count), (2, 1));
     assert_eq!(
         (statistics.success.count, statistics.fail.count, statistics.batches[0].batch_size),

@@ -13,6 +13,7 @@ use crate::protocol::grpc::pb;
 use crate::protocol::grpc::pb::grpc_inference_service_server::GrpcInferenceService;
 use crate::protocol::grpc::pb::model_repository_parameter::ParameterChoice;
 use crate::serving::Engine;
+use crate::transport::fixed::{self, Setting};
 
 /// The calls, over the two doors.
 #[derive(Debug, Clone)]
@@ -115,13 +116,38 @@ impl GrpcInferenceService for Calls {
         Ok(Response::new(pb::RepositoryModelUnloadResponse { model_name, is_unloaded: true }))
     }
 
-    async fn trace_setting(&self, _: Request<pb::TraceSettingRequest>) -> Answer<pb::TraceSettingResponse> {
-        Err(Status::unimplemented("traces are set up where the server is started, not by request"))
+    async fn trace_setting(
+        &self,
+        request: Request<pb::TraceSettingRequest>,
+    ) -> Answer<pb::TraceSettingResponse> {
+        refuse_changes(request.get_ref().settings.values().any(|setting| !setting.value.is_empty()))?;
+        let value = |&(name, text): &(&str, &str)| {
+            let value = pb::trace_setting_response::SettingValue { value: vec![text.to_owned()] };
+            (name.to_owned(), value)
+        };
+        Ok(Response::new(pb::TraceSettingResponse { settings: fixed::TRACE.iter().map(value).collect() }))
     }
 
-    async fn log_settings(&self, _: Request<pb::LogSettingsRequest>) -> Answer<pb::LogSettingsResponse> {
-        Err(Status::unimplemented("logs are set up where the server is started, not by request"))
+    async fn log_settings(
+        &self,
+        request: Request<pb::LogSettingsRequest>,
+    ) -> Answer<pb::LogSettingsResponse> {
+        use pb::log_settings_response::{SettingValue, setting_value::ParameterChoice};
+        refuse_changes(!request.get_ref().settings.is_empty())?;
+        let value = |&(name, setting): &(&str, Setting)| {
+            let choice = match setting {
+                Setting::Bool(value) => ParameterChoice::BoolParam(value),
+                Setting::Number(value) => ParameterChoice::Uint32Param(value),
+                Setting::Text(value) => ParameterChoice::StringParam(value.to_owned()),
+            };
+            (name.to_owned(), SettingValue { parameter_choice: Some(choice) })
+        };
+        Ok(Response::new(pb::LogSettingsResponse { settings: fixed::LOG.iter().map(value).collect() }))
     }
+}
+
+fn refuse_changes(has_changes: bool) -> Result<(), Status> {
+    if has_changes { Err(Status::unimplemented(fixed::CHANGE_REFUSED)) } else { Ok(()) }
 }
 
 /// KServe's clients send the model's name in the field that is the repository's for Triton's.

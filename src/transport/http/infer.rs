@@ -54,7 +54,14 @@ impl HttpDoor {
         let body = body::read(headers, body, bounds).await.map_err(Failure::of)?;
         let arrived = Instant::now();
         let body = self.decompress(headers, body).await?;
-        let decoded = self.decode(target, headers, body).await?;
+        let decoded = match self.decode(target, headers, body).await {
+            Ok(decoded) => decoded,
+            Err(failure) => {
+                // That the model is not there says more than what is wrong with the body.
+                self.engine.find(&target.model, &target.version).map_err(Failure::of)?;
+                return Err(failure);
+            }
+        };
         let forms = decoded.forms;
         let timeout = [decoded.timeout, header_timeout].into_iter().flatten().min();
         let request = InferRequest {

@@ -1,5 +1,5 @@
-//! The model repository extension: index, load, unload. And the trace and log settings, which are read but, for now,
-//! not changed by request.
+//! The model repository extension: index, load, unload. And the trace and log settings, which are read and not changed
+//! by request.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -18,6 +18,7 @@ use super::reply::{self, Reply};
 use crate::control::LoadOverrides;
 use crate::error::Code;
 use crate::protocol::status::Failure;
+use crate::transport::fixed::{self, Setting};
 
 impl HttpDoor {
     /// `POST /v2/repository/index`, body empty or `{"ready": bool}`.
@@ -53,6 +54,37 @@ impl HttpDoor {
         self.read_object(headers, body).await?;
         self.control.unload(model).await.map_err(Failure::of)?;
         Ok(reply::empty(StatusCode::OK))
+    }
+
+    /// `GET` and `POST /v2/trace/setting`, server-wide and by model.
+    pub(super) async fn trace_setting<B>(&self, headers: &HeaderMap, body: B) -> Result<Reply, Failure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.read_only(headers, body, trace_settings()).await
+    }
+
+    /// `GET` and `POST /v2/logging`.
+    pub(super) async fn logging<B>(&self, headers: &HeaderMap, body: B) -> Result<Reply, Failure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.read_only(headers, body, log_settings()).await
+    }
+
+    /// Shows `settings` to a client that changes none.
+    async fn read_only<B>(&self, headers: &HeaderMap, body: B, settings: Value) -> Result<Reply, Failure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        if self.read_object(headers, body).await?.is_empty() {
+            Ok(reply::json(StatusCode::OK, &settings))
+        } else {
+            Err(Failure::new(Code::Unimplemented, fixed::CHANGE_REFUSED))
+        }
     }
 
     /// The body as a JSON object; empty for an empty body.
@@ -100,30 +132,25 @@ fn overrides(parameters: Option<Value>) -> Result<LoadOverrides, Failure> {
     Ok(overrides)
 }
 
-/// `GET` and `POST /v2/trace/setting`, server-wide and by model: tracing is set by the configuration.
-pub(super) fn trace_setting() -> Reply {
-    let settings = json!({
-        "trace_file": "",
-        "trace_level": ["OFF"],
-        "trace_rate": "0",
-        "trace_count": "-1",
-        "log_frequency": "0",
-        "trace_mode": "opentelemetry",
-    });
-    reply::json(StatusCode::OK, &settings)
+/// Trace settings as JSON; a level is a list, as Triton has it.
+fn trace_settings() -> Value {
+    let value = |&(name, text): &(&str, &str)| {
+        let value = if name == "trace_level" { json!([text]) } else { json!(text) };
+        (name.to_owned(), value)
+    };
+    Value::Object(fixed::TRACE.iter().map(value).collect())
 }
 
-/// `GET` and `POST /v2/logging`: logging is set by the configuration.
-pub(super) fn logging() -> Reply {
-    let settings = json!({
-        "log_file": "",
-        "log_info": true,
-        "log_warning": true,
-        "log_error": true,
-        "log_verbose_level": 0,
-        "log_format": "default",
-    });
-    reply::json(StatusCode::OK, &settings)
+fn log_settings() -> Value {
+    let value = |&(name, setting): &(&str, Setting)| {
+        let value = match setting {
+            Setting::Bool(value) => json!(value),
+            Setting::Number(value) => json!(value),
+            Setting::Text(value) => json!(value),
+        };
+        (name.to_owned(), value)
+    };
+    Value::Object(fixed::LOG.iter().map(value).collect())
 }
 
 fn invalid(message: impl Into<String>) -> Failure {
