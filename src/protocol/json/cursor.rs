@@ -101,10 +101,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// Whether `word` comes next.
+    #[inline]
     pub(super) fn starts_with(&self, word: &str) -> bool {
         self.rest().starts_with(word)
     }
 
+    #[inline]
     fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
@@ -114,14 +116,17 @@ impl<'a> Cursor<'a> {
     pub(super) fn number(&mut self) -> Result<Number<'a>, DecodeError> {
         match number::scan(self.rest()) {
             Ok(number) => {
-                self.at += number.text.len();
+                self.at += number.len;
                 Ok(number)
             }
-            Err(offset) => {
-                self.at += offset;
-                Err(self.unexpected("a digit"))
-            }
+            Err(offset) => Err(self.not_a_digit(offset)),
         }
+    }
+
+    #[cold]
+    fn not_a_digit(&mut self, offset: usize) -> DecodeError {
+        self.at += offset;
+        self.unexpected("a digit")
     }
 
     /// A string; borrowed when it has no escapes.

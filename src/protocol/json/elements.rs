@@ -48,14 +48,15 @@ pub(super) fn decode(cursor: &mut Cursor<'_>, target: Target<'_>) -> Result<Byte
 /// Why a value is not an element.
 enum Fault {
     /// It is not JSON.
-    Json(DecodeError),
+    Json(Box<DecodeError>),
     /// It is another kind of value or out of range; the reason.
     Value(&'static str),
 }
 
 impl From<DecodeError> for Fault {
+    #[cold]
     fn from(error: DecodeError) -> Fault {
-        Fault::Json(error)
+        Fault::Json(Box::new(error))
     }
 }
 
@@ -182,7 +183,7 @@ impl<'t, E: Element> Reader<'t, E> {
     #[cold]
     fn fault(&self, cursor: &Cursor<'_>, offset: usize, fault: Fault) -> DecodeError {
         match fault {
-            Fault::Json(error) => error,
+            Fault::Json(error) => *error,
             Fault::Value(reason) => DecodeError::Element {
                 tensor: self.target.label.to_string(),
                 dtype: self.target.dtype,
@@ -218,6 +219,7 @@ impl<'t, E: Element> Reader<'t, E> {
 }
 
 /// Whether a number starts with `byte`. `-Infinity` does too, and is told apart by those who take it.
+#[inline]
 fn starts_number(byte: Option<u8>) -> bool {
     matches!(byte, Some(b'-' | b'0'..=b'9'))
 }

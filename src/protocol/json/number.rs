@@ -16,8 +16,9 @@ const DIGITS_MAX: usize = 19;
 /// A number as it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Number<'a> {
-    /// All of it.
-    pub(super) text: &'a str,
+    /// The text from its first byte on, and how much of that belongs to it.
+    rest: &'a str,
+    pub(super) len: usize,
     negative: bool,
     /// The digits as a whole number; only right when `exact`.
     digits: u64,
@@ -31,11 +32,12 @@ pub(super) struct Number<'a> {
 ///
 /// # Errors
 /// The offset of the byte that should have been a digit.
+#[inline]
 pub(super) fn scan(text: &str) -> Result<Number<'_>, usize> {
     let bytes = text.as_bytes();
     let negative = bytes.first() == Some(&b'-');
     let start = usize::from(negative);
-    let (mut digits, mut at) = scan_digits(bytes, start, 0);
+    let (mut digits, mut at) = scan_whole(bytes, start);
     let whole_len = at - start;
     if whole_len == 0 || (whole_len > 1 && bytes.get(start) == Some(&b'0')) {
         return Err(start + whole_len.min(1));
@@ -58,41 +60,61 @@ pub(super) fn scan(text: &str) -> Result<Number<'_>, usize> {
         at = end;
     }
     let exact = digit_count <= DIGITS_MAX || significant_digits(bytes.get(start..digits_end)) <= DIGITS_MAX;
-    Ok(Number { text: text.get(..at).unwrap_or_default(), negative, digits, power, exact })
+    Ok(Number { rest: text, len: at, negative, digits, power, exact })
+}
+
+/// The digits before the point; most often it is one.
+#[inline]
+fn scan_whole(bytes: &[u8], start: usize) -> (u64, usize) {
+    match (bytes.get(start).and_then(|&byte| digit(byte)), bytes.get(start + 1)) {
+        (Some(first), Some(second)) if digit(*second).is_none() => (first, start + 1),
+        _ => scan_digits(bytes, start, 0),
+    }
 }
 
 /// Gathers digits, up to eight at a time. Wraps around when there are too many.
 #[inline]
 fn scan_digits(bytes: &[u8], mut at: usize, mut digits: u64) -> (u64, usize) {
     while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let (value, count) = leading_digits(*eight);
-        digits = digits.wrapping_mul(WHOLE_POWERS_OF_TEN[count]).wrapping_add(value);
-        at += count;
-        if count < 8 {
-            return (digits, at);
+        let (values, others) = digit_values(*eight);
+        if others != 0 {
+            // How many digits are left is what a processor cannot guess, so there is no branch on it.
+            let count = others.trailing_zeros() / 8;
+            let value = eight_digits(values.checked_shl(64 - 8 * count).unwrap_or(0));
+            let count = count as usize;
+            return (digits.wrapping_mul(WHOLE_POWERS_OF_TEN[count]).wrapping_add(value), at + count);
         }
+        digits = digits.wrapping_mul(100_000_000).wrapping_add(eight_digits(values));
+        at += 8;
     }
-    while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit <= 9) {
-        digits = digits.wrapping_mul(10).wrapping_add(u64::from(digit));
+    while let Some(digit) = bytes.get(at).and_then(|&byte| digit(byte)) {
+        digits = digits.wrapping_mul(10).wrapping_add(digit);
         at += 1;
     }
     (digits, at)
 }
 
-/// The value and the number of the ASCII digits at the start of eight bytes, without a branch: how many digits a
-/// number has is what a processor cannot guess.
 #[inline]
-fn leading_digits(bytes: [u8; 8]) -> (u64, usize) {
+fn digit(byte: u8) -> Option<u64> {
+    let value = byte.wrapping_sub(b'0');
+    (value <= 9).then_some(u64::from(value))
+}
+
+/// The values of eight ASCII digits, and the high bit of every byte that is none.
+#[inline]
+fn digit_values(bytes: [u8; 8]) -> (u64, u64) {
     const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     // A byte is a digit when this leaves 0 to 9; the sum sets the high bit of the others, without a carry between.
     let values = u64::from_le_bytes(bytes) ^ 0x3030_3030_3030_3030;
-    let others = (((values & LOW_BITS) + 0x7676_7676_7676_7676) | values) & !LOW_BITS;
-    let count = others.trailing_zeros() / 8;
-    // The digits move to the end, so that zeros stand before them; then pairs, fours, all.
-    let values = values.checked_shl(64 - 8 * count).unwrap_or(0);
+    (values, (((values & LOW_BITS) + 0x7676_7676_7676_7676) | values) & !LOW_BITS)
+}
+
+/// The number that eight digit values make, the first in the lowest byte: pairs, then fours, then all.
+#[inline]
+fn eight_digits(values: u64) -> u64 {
     let pairs = values.wrapping_mul(10).wrapping_add(values >> 8) & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
-    (fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff, count as usize)
+    fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff
 }
 
 fn scan_exponent(bytes: &[u8], mut at: usize) -> Result<(i64, usize), usize> {
@@ -118,8 +140,14 @@ fn significant_digits(digits: Option<&[u8]>) -> usize {
     digits.skip_while(|&&byte| byte == b'0').count()
 }
 
-impl Number<'_> {
+impl<'a> Number<'a> {
+    /// All of it.
+    fn text(self) -> &'a str {
+        self.rest.get(..self.len).unwrap_or_default()
+    }
+
     /// The value rounded to the nearest `f64`; infinite when it is too large.
+    #[inline]
     pub(super) fn to_f64(self) -> f64 {
         if self.exact
             && self.digits <= 1 << 53
@@ -127,10 +155,11 @@ impl Number<'_> {
         {
             return self.sign(value);
         }
-        self.text.parse().unwrap_or(f64::NAN)
+        self.text().parse().unwrap_or(f64::NAN)
     }
 
     /// The value rounded to the nearest `f32`; infinite when it is too large.
+    #[inline]
     pub(super) fn to_f32(self) -> f32 {
         /// The bits of an `f64` that an `f32` does not have, and their value half way between two `f32`.
         const LOST_BITS: u64 = (1 << 29) - 1;
@@ -147,11 +176,12 @@ impl Number<'_> {
                 return self.sign(value) as f32;
             }
         }
-        self.text.parse().unwrap_or(f32::NAN)
+        self.text().parse().unwrap_or(f32::NAN)
     }
 
     /// `digits` times its power of ten, without the sign, when the power is one that `f64` holds exactly. Each of the
     /// two steps is off by half a unit of the last place at most.
+    #[inline]
     fn by_power_of_ten(self) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, reason = "callers know what is lost")]
         let digits = self.digits as f64;
@@ -164,6 +194,7 @@ impl Number<'_> {
     }
 
     /// The value as a whole number, or `None` when it is not one or does not fit. `1.0` and `1e3` are whole.
+    #[inline]
     pub(super) fn to_whole(self) -> Option<i128> {
         let magnitude =
             if self.exact && self.power == 0 { u128::from(self.digits) } else { self.slow_whole()? };
@@ -172,8 +203,9 @@ impl Number<'_> {
     }
 
     /// The same for numbers with a fraction, an exponent or very many digits.
+    #[cold]
     fn slow_whole(self) -> Option<u128> {
-        let mantissa = self.text.split(['e', 'E']).next().unwrap_or_default();
+        let mantissa = self.text().split(['e', 'E']).next().unwrap_or_default();
         let digits = mantissa.bytes().filter(u8::is_ascii_digit);
         // Zeros at the end wait until a digit follows them, because they may be cancelled by the power.
         let mut value: u128 = 0;
@@ -209,7 +241,8 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_refused() {
-        let check = |text: &str, expected| assert_eq!(scan(text).map(|n| n.text.len()), expected, "{text}");
+        let check =
+            |text: &str, expected| assert_eq!(scan(text).map(|number| number.len), expected, "{text}");
         check("", Err(0));
         check("-", Err(1));
         check("01", Err(1));
@@ -298,7 +331,7 @@ mod tests {
             let power = if with_power { format!("e{power}") } else { String::new() };
             let text = format!("{sign}{whole}{fraction}{power}");
             let number = scan(&text).unwrap();
-            prop_assert_eq!(number.text, &text);
+            prop_assert_eq!(number.text(), &text);
             prop_assert_eq!(number.to_f64().to_bits(), text.parse::<f64>().unwrap().to_bits());
             prop_assert_eq!(number.to_f32().to_bits(), text.parse::<f32>().unwrap().to_bits());
         }
