@@ -1,14 +1,14 @@
 //! The baseline of compute-bound benchmarks: `session.run` in process, through `ort`'s safe interface, without a server.
 //!
 //! `inprocess LIBRARY MODEL SECONDS THREADS BATCH...` prints rows per second for each batch size as one JSON object.
-//! One FP32 input with a leading dynamic axis; random data; the output is read, as a caller would.
+//! One FP32 or INT64 input with a leading dynamic axis; random data; the output is read, as a caller would.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::cast_possible_truncation)]
 
 use std::time::{Duration, Instant};
 
 use ort::session::Session;
-use ort::value::TensorRef;
+use ort::value::{TensorElementType, TensorRef};
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -29,6 +29,7 @@ fn main() -> anyhow::Result<()> {
     let dims: Vec<i64> =
         session.inputs()[0].dtype().tensor_shape().map(|shape| shape.to_vec()).unwrap_or_default();
     let row: Vec<usize> = dims.iter().skip(1).map(|&dim| usize::try_from(dim)).collect::<Result<_, _>>()?;
+    let is_whole = session.inputs()[0].dtype().tensor_type() == Some(TensorElementType::Int64);
     let mut results = Vec::new();
     for batch in batches {
         let mut shape = vec![batch];
@@ -41,9 +42,15 @@ fn main() -> anyhow::Result<()> {
                 (seed >> 8) as f32 / (1 << 24) as f32
             })
             .collect();
+        let tokens: Vec<i64> = data.iter().map(|value| (value * 1000.0) as i64).collect();
         let mut run = || -> anyhow::Result<f32> {
-            let tensor = TensorRef::from_array_view((shape.clone(), &*data))?;
-            let outputs = session.run(ort::inputs![input.as_str() => tensor])?;
+            let outputs = if is_whole {
+                let tensor = TensorRef::from_array_view((shape.clone(), &*tokens))?;
+                session.run(ort::inputs![input.as_str() => tensor])?
+            } else {
+                let tensor = TensorRef::from_array_view((shape.clone(), &*data))?;
+                session.run(ort::inputs![input.as_str() => tensor])?
+            };
             let (_, values) = outputs[output.as_str()].try_extract_tensor::<f32>()?;
             Ok(values.iter().sum())
         };

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Rows per second of compute-bound models through Weir's gRPC door against `session.run` in process, in turns on core 0.
+
+    python3 benches/rig/compute.py MODELS LIBRARY [ROUNDS] [SECONDS]
+
+MODELS is the folder that `models/bench.py` wrote, LIBRARY a libonnxruntime.so of the version that Weir embeds. The baseline
+runs each batch size with one thread (one core) and its best counts. The generator has core 1 and keeps 32 requests of one
+row in flight. Needs: cargo build --release --bins --examples.
+"""
+
+import json
+import os
+import random
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import urllib.request
+
+from compare import RELEASE, Server
+from payload import field, varint
+
+CONCURRENCY = "32"
+BATCHES = {"mlp": ["8"], "resnet50": ["1", "2", "4", "8"], "encoder": ["1", "2", "4", "8", "16"]}
+
+
+def message(model, spec):
+    """One framed ModelInferRequest with one row of random data."""
+    shape = [1, *spec["shape"][1:]]
+    count = 1
+    for dim in shape:
+        count *= dim
+    rng = random.Random(1)
+    if spec["datatype"] == "FP32":
+        data = struct.pack(f"<{count}f", *(rng.random() for _ in range(count)))
+    else:
+        data = struct.pack(f"<{count}q", *(rng.randrange(1000) for _ in range(count)))
+    tensor = field(1, spec["name"].encode()) + field(2, spec["datatype"].encode())
+    tensor += field(3, b"".join(varint(dim) for dim in shape))
+    body = field(1, model.encode()) + field(5, tensor) + field(7, data)
+    return b"\0" + struct.pack(">I", len(body)) + body
+
+
+def weir(models):
+    command = [os.path.join(RELEASE, "weir"), "serve", models]
+    server = Server(*command, "--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
+    addresses = {}
+    # The line with curl comes when everything is loaded.
+    for line in server.process.stdout:
+        words = line.split()
+        if words and words[0] == "curl":
+            break
+        if len(words) == 2 and words[0] in ("HTTP", "gRPC"):
+            addresses[words[0]] = words[1].removeprefix("http://")
+    return server, addresses
+
+
+def main():
+    models, library = sys.argv[1:3]
+    rounds, seconds = (int(sys.argv[3]) if len(sys.argv) > 3 else 3), (sys.argv[4] if len(sys.argv) > 4 else "10")
+    server, addresses = weir(models)
+    try:
+        for model, batches in BATCHES.items():
+            with urllib.request.urlopen(f"http://{addresses['HTTP']}/v2/models/{model}", timeout=10) as answer:
+                spec = json.load(answer)["inputs"][0]
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(message(model, spec))
+                file.flush()
+                mine, base = [], []
+                for _ in range(rounds):
+                    load = [os.path.join(RELEASE, "examples", "load_grpc"), addresses["gRPC"], file.name, seconds]
+                    out = subprocess.check_output(["taskset", "-c", "1", *load, CONCURRENCY, "4"])
+                    result = json.loads(out)
+                    assert not result.get("failed"), result
+                    mine.append(next(value for key, value in result.items() if "per_s" in key))
+                    alone = [os.path.join(RELEASE, "examples", "inprocess"), library]
+                    path = os.path.join(models, model, "1", "model.onnx")
+                    each = str(float(seconds) / len(batches))
+                    out = subprocess.check_output(["taskset", "-c", "0", *alone, path, each, "1", *batches])
+                    base.append(json.loads(out))
+            best = max(batches, key=lambda batch: statistics.median(rates[batch] for rates in base))
+            ratios = [m / rates[best] for m, rates in zip(mine, base)]
+            print(
+                f"{model:10} {statistics.median(mine):9.1f}/s of {statistics.median(r[best] for r in base):9.1f}/s"
+                f" (batch {best}) = {statistics.median(ratios):.3f}   [{min(ratios):.3f} to {max(ratios):.3f}]",
+                flush=True,
+            )
+    finally:
+        server.stop()
+
+
+main()
