@@ -19,7 +19,7 @@ use crate::scheduler::SchedulerFamilies;
 /// Bucket bounds for loads and swaps in seconds.
 const LOAD_BUCKETS: [f64; 10] = [0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0];
 
-/// The stages of a request, in the order of [`Stages`].
+/// The stages of a request, in the order of the labels of `stage`.
 const STAGES: [&str; 7] = ["decode", "queue", "gather", "compute", "scatter", "encode", "total"];
 
 /// Outcomes: `ok`, or the code of the failure.
