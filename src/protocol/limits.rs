@@ -33,6 +33,17 @@ pub struct Limits {
     pub deadline_max: Duration,
 }
 
+/// A body that expands to no more than this is not held to the ratio: a small tensor of zeros is no attack.
+const RATIO_FREE_LEN: usize = 1 << 20;
+
+impl Limits {
+    /// The most bytes that `compressed_len` received ones may become.
+    pub fn decompressed_bytes_max(&self, compressed_len: usize) -> usize {
+        let by_ratio = compressed_len.saturating_mul(self.decompression_ratio_max).max(RATIO_FREE_LEN);
+        by_ratio.min(self.body_bytes_max)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -50,5 +61,23 @@ impl Default for Limits {
             stall_timeout: Duration::from_secs(30),
             deadline_max: Duration::from_secs(3600),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(compressed_len: usize, expected: usize) {
+        let limits = Limits { body_bytes_max: 4 << 20, decompression_ratio_max: 100, ..Limits::default() };
+        assert_eq!(limits.decompressed_bytes_max(compressed_len), expected);
+    }
+
+    #[test]
+    fn expansion_is_bounded() {
+        check(0, 1 << 20);
+        check(20_000, 2_000_000);
+        check(1 << 20, 4 << 20);
+        check(usize::MAX, 4 << 20);
     }
 }

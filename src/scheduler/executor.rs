@@ -132,7 +132,10 @@ impl Executor {
             }
             match self.attempt(range.clone(), taken_at, report) {
                 Ok(()) => report.clean |= report.runs == 1,
-                Err(SchedulerError::Backend(BackendError::Run { .. })) if range.len() > 1 => {
+                // One job's rows may be why the model fails, or gives other rows than it was given.
+                Err(
+                    SchedulerError::Backend(BackendError::Run { .. }) | SchedulerError::OutputRows { .. },
+                ) if range.len() > 1 => {
                     let middle = range.start + range.len() / 2;
                     ranges.push(middle..range.end);
                     ranges.push(range.start..middle);
@@ -185,7 +188,8 @@ impl Executor {
         Ok(())
     }
 
-    /// Outputs of the jobs in `range`. A job alone gets what the model gave.
+    /// Outputs of the jobs in `range`. A job alone gets what the model gave, which must have its rows if the version is
+    /// batched: its answer must not depend on whether it had company.
     fn divide(
         &self,
         outputs: Vec<Output>,
@@ -196,8 +200,8 @@ impl Executor {
         let name = |index: usize| {
             self.model.signature().outputs.get(index).map_or_else(String::new, |spec| spec.name.to_string())
         };
-        if let [job] = jobs {
-            if self.batched && job.ticket().is_part {
+        if jobs.len() == 1 {
+            if self.batched {
                 for (index, output) in outputs.iter().enumerate() {
                     check_rows(output, rows).map_err(|actual| SchedulerError::OutputRows {
                         output: name(index),

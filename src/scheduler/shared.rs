@@ -106,7 +106,7 @@ impl Shared {
         let promise = Promise::new(Arc::clone(&ticket));
 
         let mut state = self.state.lock();
-        if let Err(error) = self.admit(&state, &key, rows, deadline, priority, now) {
+        if let Err(error) = self.admit(&mut state, &key, rows, deadline, priority, now) {
             drop(state);
             promise.release();
             return Err(error);
@@ -145,7 +145,7 @@ impl Shared {
         let now = Instant::now();
         let key = if self.has_one_lane { LaneKey::only() } else { LaneKey::of(&job.inputs) };
         let mut state = self.state.lock();
-        self.admit(&state, &key, job.rows, job.deadline, self.priority(job.priority), now)?;
+        self.admit(&mut state, &key, job.rows, job.deadline, self.priority(job.priority), now)?;
         if !state.queues.hold_slot() {
             self.metrics.rejected_full.inc();
             return Err(self.queue_full(&state, now));
@@ -157,7 +157,7 @@ impl Shared {
 
     fn admit(
         &self,
-        state: &State,
+        state: &mut State,
         key: &LaneKey,
         rows: usize,
         deadline: Option<Instant>,
@@ -170,7 +170,7 @@ impl Shared {
         }
         let Some(deadline) = deadline else { return Ok(()) };
         let predicted = state.predict(key.hash(), rows, priority, now).unwrap_or_default();
-        if now + predicted > deadline || deadline <= now {
+        if deadline <= now || (now + predicted > deadline && !state.is_trial()) {
             self.metrics.rejected_deadline.inc();
             return Err(SchedulerError::DeadlineRefused { retry_after: predicted });
         }

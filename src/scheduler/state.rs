@@ -16,6 +16,10 @@ use crate::backend::Interrupt;
 /// Retry hint while nothing is known about the model.
 const RETRY_UNKNOWN: Duration = Duration::from_millis(10);
 
+/// Of the jobs refused for what a run is believed to take while nothing else is to do, one in so many is run all the
+/// same: otherwise one slow run would have everybody with a deadline refused for ever, and nothing be learnt.
+pub(super) const TRIAL_EVERY: u32 = 8;
+
 /// Under the lock.
 pub(super) struct State {
     pub(super) queues: Queues<Promise>,
@@ -45,6 +49,7 @@ pub(super) struct State {
     /// The last handle has gone: finish what is queued and end.
     pub(super) is_closed: bool,
     next_batch: u64,
+    refused_idle: u32,
     limits: Limits,
 }
 
@@ -101,10 +106,12 @@ pub(super) enum Kick {
 }
 
 impl Running {
-    /// Asks the run to stop.
+    /// Asks the run to stop, once the lock is released. Its number is read under the lock, while the batch is in run:
+    /// read later it might be the number of the executor's next batch, whose callers still wait. A run of this batch
+    /// that begins in between is asked by the watchdog.
     pub(super) fn interrupt(&self) -> impl FnOnce() + use<> {
-        let (interrupter, run_number) = (Arc::clone(&self.interrupter), Arc::clone(&self.run_number));
-        move || interrupter.interrupt(run_number.load(Ordering::Acquire))
+        let (interrupter, run) = (Arc::clone(&self.interrupter), self.run_number.load(Ordering::Acquire));
+        move || interrupter.interrupt(run)
     }
 }
 
@@ -126,6 +133,7 @@ impl State {
             is_contended: false,
             is_closed: false,
             next_batch: 1,
+            refused_idle: 0,
             limits,
         }
     }
@@ -224,6 +232,15 @@ impl State {
             run_full,
             run_own,
         }))
+    }
+
+    /// Whether a job that is about to be refused is run all the same, to see what runs take now.
+    pub(super) fn is_trial(&mut self) -> bool {
+        if self.idle.is_empty() || self.queues.len() > 0 {
+            return false;
+        }
+        self.refused_idle = (self.refused_idle + 1) % TRIAL_EVERY;
+        self.refused_idle == 0
     }
 
     /// When a slot is likely to be free.

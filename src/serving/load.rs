@@ -20,7 +20,7 @@ use crate::error::Coded;
 use crate::events::EventBus;
 use crate::model::settings::{ParsedModelConfig, SettingsError, Source};
 use crate::model::{ModelId, Signature};
-use crate::scheduler::{Plan, Scheduler, SchedulerError, SchedulerMetrics};
+use crate::scheduler::{Plan, Scheduler, SchedulerError};
 
 /// Why a version is not served.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -113,9 +113,7 @@ impl Loader {
             id: id.clone(),
             serial,
         };
-        let metrics = Arc::new(VersionMetrics::new(&self.families, id));
-        let queue_metrics = self.families.scheduler.resolve(&id.name, &id.version.to_string());
-        let mut servable = assemble(model, parsed, &findings, farewell, metrics, queue_metrics)?;
+        let mut servable = assemble(model, parsed, &findings, farewell, &self.families)?;
         servable.labels = settings.labels.clone();
         servable.load_duration = started.elapsed();
         Ok(Arc::new(servable))
@@ -191,10 +189,11 @@ fn assemble(
     mut parsed: ParsedModelConfig,
     findings: &Findings,
     farewell: Farewell,
-    metrics: Arc<VersionMetrics>,
-    queue_metrics: SchedulerMetrics,
+    families: &ServingMetrics,
 ) -> Result<Servable, SchedulerError> {
     let id = farewell.id.clone();
+    let metrics = Arc::new(VersionMetrics::new(families, &id));
+    let queue_metrics = families.scheduler.resolve(&id.name, &id.version.to_string());
     let signature = model.signature().clone();
     let max_batch_size = parsed.config.max_batch_size.unwrap_or(0);
     let allow_empty = parsed.config.allow_empty.unwrap_or(false);

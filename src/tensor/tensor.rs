@@ -7,7 +7,7 @@ use super::{DataType, Name, Shape, StringsError, count_strings};
 /// A name, a datatype, a shape and the bytes that fill it.
 ///
 /// Invariant: `data.len()` equals `shape.element_count()` times the element size, or, for BYTES, `data` holds exactly
-/// that many elements in wire form.
+/// that many elements in wire form. Bytes of BOOL are 0 or 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tensor {
     name: Name,
@@ -46,6 +46,16 @@ pub enum TensorError {
         /// Elements that came.
         actual: usize,
     },
+    /// A BOOL element that is neither 0 nor 1.
+    #[error("tensor '{name}': BOOL element {index} is {byte}; only 0 and 1 are allowed")]
+    Bool {
+        /// The tensor's name.
+        name: Name,
+        /// Which element.
+        index: usize,
+        /// What it is.
+        byte: u8,
+    },
     /// BYTES data that is not in wire form.
     #[error("tensor '{name}': {source}")]
     Strings {
@@ -70,6 +80,12 @@ impl Tensor {
                 if data.len() != expected {
                     let actual = data.len();
                     return Err(TensorError::Length { name, dtype, shape, expected, actual });
+                }
+                // A runtime may refuse a whole batch for one such byte, or do as it likes.
+                if dtype == DataType::Bool
+                    && let Some((index, &byte)) = data.iter().enumerate().find(|(_, byte)| **byte > 1)
+                {
+                    return Err(TensorError::Bool { name, index, byte });
                 }
             }
             None => match count_strings(&data) {
@@ -130,5 +146,16 @@ mod tests {
         check(DataType::Bytes, &[2], 8, true);
         check(DataType::Bytes, &[2], 4, false);
         check(DataType::Bytes, &[2], 9, false);
+    }
+
+    #[test]
+    fn bools_are_zero_or_one() {
+        let check = |dtype, bytes: &'static [u8], expected: Option<&str>| {
+            let made = Tensor::new("x".into(), dtype, Shape::new(&[3]).unwrap(), Bytes::from_static(bytes));
+            assert_eq!(made.err().map(|error| error.to_string()).as_deref(), expected);
+        };
+        check(DataType::Bool, &[0, 1, 1], None);
+        check(DataType::Bool, &[0, 1, 7], Some("tensor 'x': BOOL element 2 is 7; only 0 and 1 are allowed"));
+        check(DataType::Uint8, &[0, 1, 7], None);
     }
 }

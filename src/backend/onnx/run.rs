@@ -9,7 +9,7 @@
 //!
 //! # Stopping a run
 //! ```text
-//!  worker:       lock, number += 1, running, unlock | Run | lock, idle, flag off if it was on, unlock
+//!  worker:       lock, number += 1, unlock | lock, running, unlock | Run | lock, idle, flag off if it was on, unlock
 //!  interrupter:  lock, if running and number matches: flag on, unlock
 //! ```
 //! The flag is set only under the lock while that very run is under way, and is taken off under the lock before
@@ -62,6 +62,8 @@ impl OnnxInstance {
 
 impl Instance for OnnxInstance {
     fn run(&mut self, inputs: &[Option<Input<'_>>]) -> Result<Vec<Output>, BackendError> {
+        // Before anything can fail: whoever interrupts counts every call.
+        self.control.count();
         if inputs.len() != self.session.inputs.len() {
             let (expected, actual) = (self.session.inputs.len(), inputs.len());
             return Err(invalid_input(format!("the model takes {expected} inputs, got {actual}")));
@@ -201,10 +203,13 @@ impl RunControl {
         Ok(RunControl { options, state: Mutex::default() })
     }
 
+    /// Numbers a call.
+    fn count(&self) {
+        self.state.lock().number += 1;
+    }
+
     fn begin(&self) {
-        let mut state = self.state.lock();
-        state.number += 1;
-        state.running = true;
+        self.state.lock().running = true;
     }
 
     /// Ends the run; whether it was told to stop.

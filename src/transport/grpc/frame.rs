@@ -24,9 +24,6 @@ const RESERVE_MAX: usize = 64 << 10;
 /// Bytes above which a message is expanded or compressed away from the threads that serve sockets.
 const INLINE_COMPRESSION_MAX: usize = 32 << 10;
 
-/// Up to this size the ratio does not count, as over REST: a small tensor of zeros is no attack.
-const RATIO_FREE_LEN: usize = 1 << 20;
-
 /// A message's form on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
@@ -153,8 +150,7 @@ where
 }
 
 async fn expand(message: Bytes, encoding: Encoding, limits: Arc<Limits>) -> Result<Bytes, Failure> {
-    let by_ratio = message.len().saturating_mul(limits.decompression_ratio_max).max(RATIO_FREE_LEN);
-    let max = by_ratio.min(limits.body_bytes_max);
+    let max = limits.decompressed_bytes_max(message.len());
     if !is_long_work(message.len()) {
         return inflate(&message, encoding, max);
     }

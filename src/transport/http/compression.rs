@@ -15,8 +15,6 @@ use crate::protocol::Limits;
 
 /// Answers below this are sent as they are: the header would cost what compression saves.
 const COMPRESSED_LEN_MIN: usize = 1024;
-/// Up to this size the ratio does not count: a small tensor of zeros is no attack.
-const RATIO_FREE_LEN: usize = 1 << 20;
 /// Read at a time.
 const CHUNK_LEN: usize = 64 << 10;
 
@@ -98,8 +96,7 @@ pub(super) struct Bounds {
 impl Bounds {
     /// The bounds of a body of `compressed_len` bytes.
     pub(super) fn new(limits: &Limits, compressed_len: usize) -> Bounds {
-        let by_ratio = compressed_len.saturating_mul(limits.decompression_ratio_max).max(RATIO_FREE_LEN);
-        Bounds { bytes_max: by_ratio.min(limits.body_bytes_max) }
+        Bounds { bytes_max: limits.decompressed_bytes_max(compressed_len) }
     }
 }
 
