@@ -104,6 +104,8 @@ fn a_check_answers_by_its_code() {
     let versions = report["versions"].as_array().unwrap();
     let tiny = versions.iter().find(|version| version["model"] == "tiny").unwrap();
     assert_eq!(tiny["facts"]["operators"], "Gemm 2, Relu 1");
+    let provider = tiny["facts"]["provider"].as_str().unwrap();
+    assert!(provider.contains("CPUExecutionProvider: ") && provider.ends_with(" nodes"), "{provider}");
     assert_eq!(tiny["settings"]["queue.size"]["source"], "default");
 
     let folder = tempfile::tempdir().unwrap();

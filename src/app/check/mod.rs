@@ -12,7 +12,8 @@ use self::report::Report;
 use super::cli::say;
 use super::config::Config;
 use super::run::{start_manager, start_runtime};
-use crate::backend::onnx::precheck;
+use crate::backend::onnx::{OnnxBackend, precheck};
+use crate::backend::{Artifact, OpenOptions};
 use crate::metrics::Registry;
 use crate::serving::{Engine, ModelControl, Servable};
 
@@ -33,11 +34,11 @@ pub(super) fn check(mut config: Config, form: Form) -> anyhow::Result<bool> {
     let engine = Arc::new(Engine::new(&Registry::new())?);
     let runtime = start_runtime(&config.runtime)?;
     threads.block_on(async {
-        let manager = start_manager(&config, runtime, Arc::clone(&engine)).await?;
+        let manager = start_manager(&config, Arc::clone(&runtime), Arc::clone(&engine)).await?;
         manager.settled().await;
         anyhow::Ok(())
     })?;
-    let report = report(&engine, &config.models.paths)?;
+    let report = report(&engine, &config.models.paths, &OnnxBackend::new(runtime))?;
     say(&match form {
         Form::Text => report.to_string(),
         Form::Json => format!("{}\n", report.to_json()),
@@ -45,13 +46,18 @@ pub(super) fn check(mut config: Config, form: Form) -> anyhow::Result<bool> {
     Ok(report.is_good())
 }
 
-fn report(engine: &Engine, paths: &[PathBuf]) -> anyhow::Result<Report> {
+fn report(engine: &Engine, paths: &[PathBuf], backend: &OnnxBackend) -> anyhow::Result<Report> {
     let mut report = Report::default();
     for servable in engine.served() {
         let file = locate(paths, &servable).context("the model's file is gone")?;
         // Read again for what only the file says; it was checked in the same way when it was loaded.
         let facts = precheck::check(&file)?;
-        report.add(&servable, &file, &facts);
+        let options = OpenOptions {
+            runtime: servable.config.runtime.clone(),
+            instances: servable.config.instances.clone(),
+        };
+        let coverage = backend.coverage(&Artifact { path: file.clone() }, &options);
+        report.add(&servable, &file, &facts, &coverage);
     }
     for entry in engine.index(false).iter().filter(|entry| !entry.reason.is_empty()) {
         report.refuse(entry);

@@ -5,12 +5,16 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::backend::BackendError;
 use crate::backend::onnx::precheck::ModelFacts;
 use crate::model::TensorSpec;
 use crate::model::config::Provider;
 use crate::model::settings::Source;
 use crate::model::settings::values::show_size;
 use crate::serving::{IndexEntry, Servable};
+
+/// How many nodes each provider runs, or why that is not known.
+pub(super) type Coverage = Result<Vec<(String, usize)>, BackendError>;
 
 /// Everything that was found.
 #[derive(Debug, Default)]
@@ -41,14 +45,14 @@ struct Bad {
 
 impl Report {
     /// Notes a version that loaded.
-    pub(super) fn add(&mut self, servable: &Servable, file: &Path, facts: &ModelFacts) {
+    pub(super) fn add(&mut self, servable: &Servable, file: &Path, facts: &ModelFacts, coverage: &Coverage) {
         let lines = vec![
             ("file", file_line(file, facts)),
             ("opsets", named(facts.opsets.iter())),
             ("inputs", tensors(&servable.signature.inputs)),
             ("outputs", tensors(&servable.signature.outputs)),
             ("operators", named(facts.operators.iter())),
-            ("provider", provider_line(servable, facts)),
+            ("provider", provider_line(servable, coverage)),
             ("batching", batching_line(servable)),
             ("weights", format!("{} ({})", facts.initializer_count, show_about(facts.initializer_bytes))),
             ("memory", memory_line(servable)),
@@ -143,15 +147,20 @@ fn file_line(file: &Path, facts: &ModelFacts) -> String {
     line
 }
 
-fn provider_line(servable: &Servable, facts: &ModelFacts) -> String {
-    let nodes: usize = facts.operators.values().sum();
-    match servable.config.runtime.provider {
-        Provider::Cpu => format!("cpu runs all {nodes} operators"),
-        Provider::Cuda => {
-            format!(
-                "cuda, device {}; operators that it does not have run on the cpu",
-                servable.config.instances.device
-            )
+fn provider_line(servable: &Servable, coverage: &Coverage) -> String {
+    let asked = match servable.config.runtime.provider {
+        Provider::Cpu => "cpu".to_owned(),
+        Provider::Cuda => format!("cuda, device {}", servable.config.instances.device),
+    };
+    match coverage {
+        Ok(counts) => {
+            let nodes: usize = counts.iter().map(|(_, count)| count).sum();
+            let each: Vec<String> =
+                counts.iter().map(|(name, count)| format!("{name}: {count} of {nodes} nodes")).collect();
+            format!("{asked}; after optimization {}", each.join(", "))
+        }
+        Err(error) => {
+            format!("{asked}, which the runtime accepted; which nodes it runs is not known: {error}")
         }
     }
 }

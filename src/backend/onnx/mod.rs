@@ -48,6 +48,18 @@ impl OnnxBackend {
     pub fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
     }
+
+    /// How many nodes of the optimized graph each execution provider runs.
+    ///
+    /// # Errors
+    /// As for [`Backend::open`]: the file is opened once more.
+    pub fn coverage(
+        &self,
+        artifact: &Artifact,
+        options: &OpenOptions,
+    ) -> Result<Vec<(String, usize)>, BackendError> {
+        session::coverage(&self.runtime, artifact, options)
+    }
 }
 
 impl Backend for OnnxBackend {

@@ -19,7 +19,7 @@
     reason = "ort's run takes &mut self; the C function is thread-safe on the CPU provider"
 )]
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -146,6 +146,36 @@ impl OnnxInstance {
             Err(error) => Err(of_run(&error)),
         }
     }
+}
+
+/// How many nodes of the optimized graph each execution provider runs. The session must have been made to record it.
+pub(super) fn node_counts(session: &SharedSessionInner) -> Result<Vec<(String, usize)>, ort::Error> {
+    let (mut subgraphs, mut len) = (ptr::null(), 0usize);
+    // SAFETY: the session is alive; both results are only used after success.
+    check(unsafe { (ort::api().Session_GetEpGraphAssignmentInfo)(session.ptr(), &mut subgraphs, &mut len) })?;
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for index in 0..len {
+        // SAFETY: the runtime gave an array of `len` pointers, which lives as long as the session.
+        let subgraph = unsafe { *subgraphs.add(index) };
+        let mut name = ptr::null();
+        // SAFETY: `subgraph` lives as long as the session; the result is only used after success.
+        check(unsafe { (ort::api().EpAssignedSubgraph_GetEpName)(subgraph, &mut name) })?;
+        // SAFETY: the name is a NUL-terminated string that lives as long as the session.
+        let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+        let (mut nodes, mut count) = (ptr::null(), 0usize);
+        // SAFETY: as for the name; of the nodes only their number is used.
+        check(unsafe { (ort::api().EpAssignedSubgraph_GetNodes)(subgraph, &mut nodes, &mut count) })?;
+        match counts.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += count,
+            None => counts.push((name.into_owned(), count)),
+        }
+    }
+    Ok(counts)
+}
+
+fn check(status: sys::OrtStatusPtr) -> Result<(), ort::Error> {
+    // SAFETY: the status was just returned by the runtime and is looked at once.
+    unsafe { ort::Error::result_from_status(status) }
 }
 
 /// Copies inputs that are not aligned for their type; the others' buffers stay empty.

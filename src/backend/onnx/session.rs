@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::super::{Artifact, BackendError, Instance, Model, OpenOptions};
 use super::environment::Runtime;
-use super::run::{OnnxInstance, RunnableSession};
+use super::run::{OnnxInstance, RunnableSession, node_counts};
 use super::{precheck, providers};
 use crate::model::config::{GraphLevel, Provider};
 use crate::model::{Dim, Signature, TensorSpec};
@@ -75,6 +75,20 @@ impl Model for OnnxModel {
             Provider::Cuda => Some(self.options.instances.count.unwrap_or(1)),
         }
     }
+}
+
+/// Opens the file once more to see which provider runs how many nodes of the optimized graph.
+pub(super) fn coverage(
+    runtime: &Runtime,
+    artifact: &Artifact,
+    options: &OpenOptions,
+) -> Result<Vec<(String, usize)>, BackendError> {
+    precheck::check(&artifact.path)?;
+    let mut options = options.clone();
+    let entry = ("session.record_ep_graph_assignment_info".to_owned(), "1".to_owned());
+    options.runtime.session_entries.extend([entry]);
+    let session = build(runtime, &artifact.path, &options)?;
+    node_counts(&session.inner()).map_err(|error| BackendError::Runtime(error.message().to_owned()))
 }
 
 fn build(runtime: &Runtime, path: &Path, options: &OpenOptions) -> Result<Session, BackendError> {
