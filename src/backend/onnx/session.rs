@@ -27,8 +27,8 @@ pub(super) struct OnnxModel {
     path: PathBuf,
     options: OpenOptions,
     signature: Signature,
-    /// The session that the signature was read from. Instances on the CPU share it; elsewhere the first takes it.
-    session: Mutex<Option<Arc<RunnableSession>>>,
+    /// The session that the signature was read from. Instances on the CPU share it; elsewhere one at a time has it.
+    session: Mutex<Arc<RunnableSession>>,
 }
 
 impl OnnxModel {
@@ -46,7 +46,7 @@ impl OnnxModel {
             path: artifact.path.clone(),
             options: options.clone(),
             signature,
-            session: Mutex::new(Some(session)),
+            session: Mutex::new(session),
         })
     }
 }
@@ -57,9 +57,13 @@ impl Model for OnnxModel {
     }
 
     fn instance(&self) -> Result<Box<dyn Instance>, BackendError> {
-        let opened = match self.options.runtime.provider {
-            Provider::Cpu => self.session.lock().clone(),
-            Provider::Cuda => self.session.lock().take(),
+        let opened = {
+            let session = self.session.lock();
+            match self.options.runtime.provider {
+                Provider::Cpu => Some(Arc::clone(&session)),
+                // Free again when the instance that warmed it up has gone; the count can only rise under the lock.
+                Provider::Cuda => (Arc::strong_count(&session) == 1).then(|| Arc::clone(&session)),
+            }
         };
         let session = match opened {
             Some(session) => session,

@@ -27,7 +27,8 @@ where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
     let _permit = shared.in_flight.try_acquire().inspect_err(|failure| shared.note_refusal(failure))?;
-    let encoding = Encoding::of_request(call.headers())?;
+    let encoding =
+        Encoding::of_request(call.headers()).inspect_err(|failure| shared.note_refusal(failure))?;
     let request = read(shared, call, encoding).await.inspect_err(|failure| shared.note_refusal(failure))?;
     let response = shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
 
