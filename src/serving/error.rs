@@ -41,6 +41,12 @@ pub enum EngineError {
         /// The input.
         input: String,
     },
+    /// An output that is asked for more than once: each copy would cost an answer's memory.
+    #[error("output '{output}' is requested twice")]
+    DuplicateOutput {
+        /// The output.
+        output: String,
+    },
     /// An input is there twice.
     #[error("input '{input}' is given twice")]
     DuplicateInput {

@@ -38,6 +38,9 @@ pub(super) fn select(servable: &Servable, requested: &[RequestedOutput]) -> Resu
                 reason: "its elements are not numbers",
             });
         }
+        if selection.iter().any(|choice| choice.index == index) {
+            return Err(EngineError::DuplicateOutput { output: spec.name.to_string() });
+        }
         selection.push(Choice { index, classification: output.classification });
     }
     Ok(selection)

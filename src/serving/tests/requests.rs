@@ -58,6 +58,10 @@ async fn outputs_are_chosen_and_classified() {
     wanted.outputs = vec![RequestedOutput { name: "z\n".into(), classification: 0 }];
     let error = house.engine.infer(wanted).await.unwrap_err();
     assert_eq!(error.to_string(), "model 'm' has no output 'z\\n'; it gives y");
+    let mut wanted = request("m", "", &[1.0]);
+    wanted.outputs = vec![RequestedOutput { name: "y".into(), classification: 0 }; 2];
+    let error = house.engine.infer(wanted).await.unwrap_err();
+    assert_eq!((error.code(), &*error.to_string()), (Code::InvalidArgument, "output 'y' is requested twice"));
 }
 
 #[tokio::test]
