@@ -143,9 +143,12 @@ pub(crate) fn python(requirements: &str) -> PathBuf {
     if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return python;
     }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-    run(Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+    // Debian's python3 makes environments without pip unless python3-venv is installed; its pip can fill them.
+    run(Command::new("python3").args(["-m", "venv", "--clear", "--without-pip"]).arg(&venv));
+    run(Command::new("python3")
+        .args(["-m", "pip", "--python"])
+        .arg(&python)
+        .args(["install", "--quiet", "--disable-pip-version-check", "pip", "-r"])
         .arg(&file));
     std::fs::write(&stamp, wanted).expect("the stamp can be written");
     python
