@@ -153,6 +153,7 @@ fn limits(settings: &Settings) -> Result<Limits, SettingsProblem> {
         streams_max: settings.number("limits.streams_max")?,
         connections_max: settings.number("limits.connections_max")?,
         requests_in_flight_max: settings.number("limits.requests_in_flight_max")?,
+        bytes_in_flight_max: settings.number("limits.bytes_in_flight_max")?,
         header_timeout: settings.duration("limits.header_timeout")?,
         stall_timeout: settings.duration("limits.stall_timeout")?,
         deadline_max: settings.duration("limits.deadline_max")?,
@@ -183,6 +184,9 @@ fn check_agreement(config: &Config, settings: &Settings) -> Result<(), SettingsP
     }
     if config.limits.header_bytes_max > config.limits.body_bytes_max {
         return Err(settings.problem("limits.header_bytes_max", "is more than \"limits.body_bytes_max\""));
+    }
+    if config.limits.bytes_in_flight_max < config.limits.body_bytes_max {
+        return Err(settings.problem("limits.bytes_in_flight_max", "is less than \"limits.body_bytes_max\""));
     }
     super::log::parse_filter(&config.log.filter).map_err(|reason| settings.problem("log.level", &reason))?;
     if let Some(endpoint) = &config.log.otlp_endpoint

@@ -169,7 +169,7 @@ fn start_doors(
     metrics: Registry,
 ) -> (ShutdownHandle, JoinSet<()>) {
     let (handle, signal) = shutdown_channel();
-    let in_flight = InFlight::new(config.limits.requests_in_flight_max);
+    let in_flight = InFlight::new(config.limits.requests_in_flight_max, config.limits.bytes_in_flight_max);
     let mut servers = JoinSet::new();
     let http = HttpDoor {
         engine: Arc::clone(engine),

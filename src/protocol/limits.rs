@@ -25,6 +25,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// Requests in flight in the process, all models together.
     pub requests_in_flight_max: usize,
+    /// Bytes that bodies in several parts and decompressed bodies hold in the process, all requests together.
+    pub bytes_in_flight_max: usize,
     /// Time a client has to send its request's headers.
     pub header_timeout: Duration,
     /// Time a client has between two parts of its body, and for a response to make progress.
@@ -57,6 +59,7 @@ impl Default for Limits {
             streams_max: 256,
             connections_max: 4096,
             requests_in_flight_max: 16_384,
+            bytes_in_flight_max: 2 << 30,
             header_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
             deadline_max: Duration::from_secs(3600),

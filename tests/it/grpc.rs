@@ -60,7 +60,7 @@ impl Server {
         };
         let manager = Manager::start(config, backend, Arc::clone(&engine)).unwrap();
         manager.settled().await;
-        let in_flight = InFlight::new(limits.requests_in_flight_max);
+        let in_flight = InFlight::new(limits.requests_in_flight_max, limits.bytes_in_flight_max);
         let control = Arc::new(ControlPlane::new(manager));
         let door = GrpcDoor {
             engine: Arc::clone(&engine),

@@ -167,6 +167,12 @@ pub const KEYS: &[Key] = &[
         "16384",
         "Requests in flight in the process",
     ),
+    key(
+        "limits.bytes_in_flight_max",
+        Kind::Size(1024, TIB),
+        "2GiB",
+        "Bytes of long and of decompressed bodies in the process",
+    ),
     key("limits.header_timeout", Kind::Duration(1, HOUR_MS), "10s", "Time to send a request's headers"),
     key(
         "limits.stall_timeout",

@@ -16,11 +16,14 @@ use http_body_util::BodyExt;
 use crate::error::Code;
 use crate::protocol::Limits;
 use crate::protocol::status::Failure;
+use crate::transport::InFlight;
 
 /// The flag and the length before each message.
 pub(super) const PREFIX_LEN: usize = 5;
 /// The most that is reserved before it has arrived.
 const RESERVE_MAX: usize = 64 << 10;
+/// Expanded at a time.
+const CHUNK_LEN: usize = 8 << 10;
 /// Bytes above which a message is expanded or compressed away from the threads that serve sockets.
 const INLINE_COMPRESSION_MAX: usize = 32 << 10;
 
@@ -54,6 +57,7 @@ pub(super) struct Messages<B> {
     body: B,
     encoding: Encoding,
     limits: Arc<Limits>,
+    in_flight: InFlight,
     /// Received and not yet read.
     rest: Bytes,
 }
@@ -62,8 +66,8 @@ impl<B> Messages<B>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    pub(super) fn new(body: B, encoding: Encoding, limits: Arc<Limits>) -> Messages<B> {
-        Messages { body, encoding, limits, rest: Bytes::new() }
+    pub(super) fn new(body: B, encoding: Encoding, limits: Arc<Limits>, in_flight: InFlight) -> Messages<B> {
+        Messages { body, encoding, limits, in_flight, rest: Bytes::new() }
     }
 
     /// The next message, or `None` when the client has sent its last.
@@ -85,7 +89,10 @@ where
             (1, Encoding::Identity) => {
                 Err(Failure::new(Code::InvalidArgument, "a message is compressed without grpc-encoding"))
             }
-            (1, encoding) => expand(message, encoding, Arc::clone(&self.limits)).await.map(Some),
+            (1, encoding) => {
+                let max = self.limits.decompressed_bytes_max(message.len());
+                expand(message, encoding, max, self.in_flight.clone()).await.map(Some)
+            }
             _ => Err(Failure::new(Code::InvalidArgument, "a message has an unknown compression flag")),
         }
     }
@@ -107,13 +114,14 @@ where
         if self.rest.len() >= len {
             return Ok(self.rest.split_to(len));
         }
-        let mut message = BytesMut::with_capacity(len.min(RESERVE_MAX).max(self.rest.len()));
-        message.extend_from_slice(&self.rest);
+        let mut message = self.in_flight.buffer();
+        message.reserve_total(len.min(RESERVE_MAX).max(self.rest.len()))?;
+        message.extend(&self.rest)?;
         self.rest = Bytes::new();
         while message.len() < len {
             let mut data = self.data(true).await?.ok_or_else(cut_off)?;
             let wanted = data.len().min(len - message.len());
-            message.extend_from_slice(&data.split_to(wanted));
+            message.extend(&data.split_to(wanted))?;
             self.rest = data;
         }
         Ok(message.freeze())
@@ -149,12 +157,16 @@ where
     }
 }
 
-async fn expand(message: Bytes, encoding: Encoding, limits: Arc<Limits>) -> Result<Bytes, Failure> {
-    let max = limits.decompressed_bytes_max(message.len());
+async fn expand(
+    message: Bytes,
+    encoding: Encoding,
+    max: usize,
+    in_flight: InFlight,
+) -> Result<Bytes, Failure> {
     if !is_long_work(message.len()) {
-        return inflate(&message, encoding, max);
+        return inflate(&message, encoding, max, &in_flight);
     }
-    tokio::task::spawn_blocking(move || inflate(&message, encoding, max))
+    tokio::task::spawn_blocking(move || inflate(&message, encoding, max, &in_flight))
         .await
         .unwrap_or_else(|_| Err(Failure::new(Code::Internal, "internal error")))
 }
@@ -179,20 +191,27 @@ fn join(rest: Bytes, data: Bytes) -> Bytes {
     joined.freeze()
 }
 
-fn inflate(message: &[u8], encoding: Encoding, max: usize) -> Result<Bytes, Failure> {
-    let mut expanded = Vec::new();
-    // One byte more than is allowed shows that there is more.
-    let limit = max as u64 + 1;
-    let read = match encoding {
-        Encoding::Deflate => ZlibDecoder::new(message).take(limit).read_to_end(&mut expanded),
-        _ => MultiGzDecoder::new(message).take(limit).read_to_end(&mut expanded),
-    };
-    if read.is_err() {
-        return Err(Failure::new(Code::InvalidArgument, "the message is not what its grpc-encoding says"));
+fn inflate(message: &[u8], encoding: Encoding, max: usize, in_flight: &InFlight) -> Result<Bytes, Failure> {
+    match encoding {
+        Encoding::Deflate => read_all(ZlibDecoder::new(message), max, in_flight),
+        _ => read_all(MultiGzDecoder::new(message), max, in_flight),
     }
-    if expanded.len() > max {
-        let text = format!("the message is larger than {max} bytes once decompressed");
-        return Err(Failure::new(Code::TooLarge, text));
+}
+
+fn read_all(mut source: impl Read, max: usize, in_flight: &InFlight) -> Result<Bytes, Failure> {
+    let mut expanded = in_flight.buffer();
+    let mut chunk = [0; CHUNK_LEN];
+    loop {
+        let len = source.read(&mut chunk).map_err(|_| {
+            Failure::new(Code::InvalidArgument, "the message is not what its grpc-encoding says")
+        })?;
+        if len == 0 {
+            return Ok(expanded.freeze());
+        }
+        if expanded.len() + len > max {
+            let text = format!("the message is larger than {max} bytes once decompressed");
+            return Err(Failure::new(Code::TooLarge, text));
+        }
+        expanded.extend(chunk.get(..len).unwrap_or_default())?;
     }
-    Ok(expanded.into())
 }

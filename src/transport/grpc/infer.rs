@@ -48,7 +48,9 @@ where
     let received = Instant::now();
     let timeout = timeout::read(call.headers());
     let limits = &shared.limits;
-    let frame = Messages::new(call.into_body(), encoding, Arc::clone(limits)).only().await?;
+    let frame = Messages::new(call.into_body(), encoding, Arc::clone(limits), shared.in_flight.clone())
+        .only()
+        .await?;
     let since = Instant::now();
     let mut request =
         decode_request(&frame, limits, received).map_err(|rejected| Failure::from(&*rejected.error))?;

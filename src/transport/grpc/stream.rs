@@ -50,7 +50,8 @@ where
         timeout: timeout::read(call.headers()),
         real_status: wants_real_status(call.headers()),
     });
-    let messages = Messages::new(call.into_body(), encoding, Arc::clone(&shared.limits));
+    let messages =
+        Messages::new(call.into_body(), encoding, Arc::clone(&shared.limits), shared.in_flight.clone());
     let reader = Reader { messages, shutdown: shared.shutdown.clone() };
     let frames = stream::unfold(Some(reader), read);
     let answers = frames

@@ -9,12 +9,14 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::Body;
 
 use crate::error::{Code, Coded};
+use crate::protocol::status::Failure;
+use crate::transport::InFlight;
 
 /// Room made for the second and later parts of a body before they have come, at most.
 const ROOM_MAX: usize = 1 << 20;
@@ -27,6 +29,8 @@ pub(super) enum BodyError {
     TooLarge { max: usize },
     #[error("the body stalled for {} s", .0.as_secs())]
     Stalled(Duration),
+    #[error("{}", .0.message)]
+    NoRoom(Failure),
     #[error("the body broke off: {0}")]
     Broken(Box<dyn Error + Send + Sync>),
 }
@@ -36,6 +40,7 @@ impl Coded for BodyError {
         match self {
             BodyError::TooLarge { .. } => Code::TooLarge,
             BodyError::Stalled(_) => Code::DeadlineExceeded,
+            BodyError::NoRoom(failure) => failure.code,
             BodyError::Broken(_) => Code::InvalidArgument,
         }
     }
@@ -44,6 +49,13 @@ impl Coded for BodyError {
         match self {
             BodyError::Broken(_) => "the body broke off".to_owned(),
             other => other.to_string(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            BodyError::NoRoom(failure) => failure.retry_after,
+            _ => None,
         }
     }
 }
@@ -56,7 +68,12 @@ pub(super) struct Bounds {
 }
 
 /// Reads all of `body`.
-pub(super) async fn read<B>(headers: &HeaderMap, body: B, bounds: Bounds) -> Result<Bytes, BodyError>
+pub(super) async fn read<B>(
+    headers: &HeaderMap,
+    body: B,
+    bounds: Bounds,
+    in_flight: &InFlight,
+) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -76,15 +93,16 @@ where
     }
     let Some(second) = next_data(body.as_mut(), bounds.stall).await? else { return Ok(first) };
     let claimed = usize::try_from(claimed.unwrap_or(0)).unwrap_or(0);
-    let mut all = BytesMut::with_capacity(claimed.min(ROOM_MAX).max(first.len() + second.len()));
-    all.extend_from_slice(&first);
+    let mut all = in_flight.buffer();
+    all.reserve_total(claimed.min(ROOM_MAX).max(first.len() + second.len())).map_err(BodyError::NoRoom)?;
+    all.extend(&first).map_err(BodyError::NoRoom)?;
     drop(first);
     let mut next = Some(second);
     while let Some(part) = next {
         if all.len() + part.len() > bounds.bytes_max {
             return Err(too_large());
         }
-        all.extend_from_slice(&part);
+        all.extend(&part).map_err(BodyError::NoRoom)?;
         next = next_data(body.as_mut(), bounds.stall).await?;
     }
     Ok(all.freeze())
@@ -136,7 +154,7 @@ mod tests {
             parts.iter().map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from_static(part)))).collect();
         let body = StreamBody::new(futures_util::stream::iter(frames));
         let bounds = Bounds { bytes_max: max, stall: Duration::from_secs(1) };
-        read(&headers, body, bounds).await.map_err(|error| error.code())
+        read(&headers, body, bounds, &InFlight::new(1, 1 << 20)).await.map_err(|error| error.code())
     }
 
     #[tokio::test]
@@ -154,7 +172,8 @@ mod tests {
     async fn one_piece_is_not_copied() {
         let piece = Bytes::from(vec![7; 100]);
         let bounds = Bounds { bytes_max: 100, stall: Duration::from_secs(1) };
-        let read = read(&HeaderMap::new(), Full::new(piece.clone()), bounds).await.unwrap();
+        let read =
+            read(&HeaderMap::new(), Full::new(piece.clone()), bounds, &InFlight::new(1, 0)).await.unwrap();
         assert_eq!(read.as_ptr(), piece.as_ptr());
     }
 
@@ -162,7 +181,7 @@ mod tests {
     async fn a_body_that_stalls_is_given_up() {
         let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
         let bounds = Bounds { bytes_max: 100, stall: Duration::from_secs(30) };
-        let read = read(&HeaderMap::new(), body, bounds).await;
+        let read = read(&HeaderMap::new(), body, bounds, &InFlight::new(1, 0)).await;
         assert!(matches!(read, Err(BodyError::Stalled(_))), "{read:?}");
     }
 }

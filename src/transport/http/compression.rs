@@ -1,6 +1,7 @@
 //! gzip and deflate bodies, both ways. What a request may become is bounded by a size and by a ratio to what came.
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::Compression;
@@ -12,6 +13,8 @@ use http::header::{CONTENT_ENCODING, VARY};
 use super::reply::{Reply, ReplyBody, shorten_header};
 use crate::error::{Code, Coded};
 use crate::protocol::Limits;
+use crate::protocol::status::Failure;
+use crate::transport::InFlight;
 
 /// Answers below this are sent as they are: the header would cost what compression saves.
 const COMPRESSED_LEN_MIN: usize = 1024;
@@ -36,13 +39,23 @@ pub(super) enum CompressionError {
     Malformed(#[source] io::Error),
     #[error("the body is larger than {max} bytes once decompressed")]
     TooLarge { max: usize },
+    #[error("{}", .0.message)]
+    NoRoom(Failure),
 }
 
 impl Coded for CompressionError {
     fn code(&self) -> Code {
         match self {
             CompressionError::TooLarge { .. } => Code::TooLarge,
+            CompressionError::NoRoom(failure) => failure.code,
             _ => Code::InvalidArgument,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            CompressionError::NoRoom(failure) => failure.retry_after,
+            _ => None,
         }
     }
 }
@@ -101,15 +114,20 @@ impl Bounds {
 }
 
 /// Decompresses `body`. Takes as long as the body needs.
-pub(super) fn decompress(coding: Coding, body: &[u8], bounds: Bounds) -> Result<Bytes, CompressionError> {
+pub(super) fn decompress(
+    coding: Coding,
+    body: &[u8],
+    bounds: Bounds,
+    in_flight: &InFlight,
+) -> Result<Bytes, CompressionError> {
     match coding {
-        Coding::Gzip => inflate(MultiGzDecoder::new(body), bounds),
-        Coding::Deflate => inflate(ZlibDecoder::new(body), bounds),
+        Coding::Gzip => inflate(MultiGzDecoder::new(body), bounds, in_flight),
+        Coding::Deflate => inflate(ZlibDecoder::new(body), bounds, in_flight),
     }
 }
 
-fn inflate(mut source: impl Read, bounds: Bounds) -> Result<Bytes, CompressionError> {
-    let mut all = BytesMut::new();
+fn inflate(mut source: impl Read, bounds: Bounds, in_flight: &InFlight) -> Result<Bytes, CompressionError> {
+    let mut all = in_flight.buffer();
     let mut chunk = vec![0; CHUNK_LEN];
     loop {
         let len = source.read(&mut chunk).map_err(CompressionError::Malformed)?;
@@ -119,7 +137,7 @@ fn inflate(mut source: impl Read, bounds: Bounds) -> Result<Bytes, CompressionEr
         if all.len() + len > bounds.bytes_max {
             return Err(CompressionError::TooLarge { max: bounds.bytes_max });
         }
-        all.extend_from_slice(chunk.get(..len).unwrap_or_default());
+        all.extend(chunk.get(..len).unwrap_or_default()).map_err(CompressionError::NoRoom)?;
     }
 }
 
@@ -165,13 +183,17 @@ fn deflate(coding: Coding, parts: &[Bytes]) -> io::Result<Bytes> {
 mod tests {
     use super::*;
 
+    fn room() -> InFlight {
+        InFlight::new(1, usize::MAX)
+    }
+
     fn limits() -> Limits {
         Limits { body_bytes_max: 4 << 20, ..Limits::default() }
     }
 
     fn round_trip(coding: Coding, len: usize) -> Result<Bytes, CompressionError> {
         let compressed = deflate(coding, &[Bytes::from(vec![7; len])]).unwrap();
-        decompress(coding, &compressed, Bounds::new(&limits(), compressed.len()))
+        decompress(coding, &compressed, Bounds::new(&limits(), compressed.len()), &room())
     }
 
     #[test]
@@ -196,7 +218,7 @@ mod tests {
         let whole = deflate(Coding::Gzip, &[Bytes::from(vec![7; 5000])]).unwrap();
         for cut in 0..whole.len() {
             let bounds = Bounds::new(&limits(), cut);
-            let result = decompress(Coding::Gzip, &whole[..cut], bounds);
+            let result = decompress(Coding::Gzip, &whole[..cut], bounds, &room());
             assert!(matches!(result, Err(CompressionError::Malformed(_))), "{cut}: {result:?}");
         }
     }

@@ -51,7 +51,7 @@ impl HttpDoor {
         let _permit = self.in_flight.try_acquire()?;
         let header_timeout = timeout_header(headers)?;
         let bounds = Bounds { bytes_max: self.limits.body_bytes_max, stall: self.limits.stall_timeout };
-        let body = body::read(headers, body, bounds).await.map_err(Failure::of)?;
+        let body = body::read(headers, body, bounds, &self.in_flight).await.map_err(Failure::of)?;
         let arrived = Instant::now();
         let body = self.decompress(headers, body).await?;
         let decoded = match self.decode(target, headers, body).await {
@@ -85,7 +85,8 @@ impl HttpDoor {
             return Ok(body);
         };
         let bounds = compression::Bounds::new(&self.limits, body.len());
-        let inflate = move || compression::decompress(coding, &body, bounds);
+        let in_flight = self.in_flight.clone();
+        let inflate = move || compression::decompress(coding, &body, bounds, &in_flight);
         blocking(inflate).await?.map_err(Failure::of)
     }
 

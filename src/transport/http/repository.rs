@@ -94,7 +94,7 @@ impl HttpDoor {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let bounds = Bounds { bytes_max: self.limits.body_bytes_max, stall: self.limits.stall_timeout };
-        let body = body::read(headers, body, bounds).await.map_err(Failure::of)?;
+        let body = body::read(headers, body, bounds, &self.in_flight).await.map_err(Failure::of)?;
         if body.trim_ascii().is_empty() {
             return Ok(Map::new());
         }

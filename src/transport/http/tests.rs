@@ -87,7 +87,7 @@ async fn door(limits: Limits) -> HttpDoor {
     let manager = Manager::start(config, Arc::new(Mirror::new()), Arc::clone(&engine)).unwrap();
     manager.settled().await;
     let control = Arc::new(ControlPlane::new(manager));
-    HttpDoor { engine, control, limits, in_flight: InFlight::new(8), version: "1.2.3" }
+    HttpDoor { engine, control, limits, in_flight: InFlight::new(8, 1 << 30), version: "1.2.3" }
 }
 
 struct Answer {
@@ -197,7 +197,10 @@ async fn compressed_both_ways() {
             (StatusCode::OK, &name.parse().unwrap())
         );
         let bounds = compression::Bounds::new(&Limits::default(), answer.body.len());
-        assert_eq!(compression::decompress(coding, &answer.body, bounds).unwrap(), plain.body);
+        assert_eq!(
+            compression::decompress(coding, &answer.body, bounds, &InFlight::new(1, usize::MAX)).unwrap(),
+            plain.body
+        );
     }
 }
 
@@ -242,7 +245,7 @@ async fn what_is_wrong_is_said_in_json() {
 #[tokio::test]
 async fn a_full_server_says_when_to_come_back() {
     let mut door = door(Limits::default()).await;
-    door.in_flight = InFlight::new(0);
+    door.in_flight = InFlight::new(0, 0);
     let answer = ask(&door, Method::POST, INFER, &[], b"{}").await;
     assert_eq!(
         (answer.status, &answer.headers["retry-after"]),
