@@ -6,6 +6,7 @@ mod cli;
 mod clients;
 mod documents;
 mod grpc;
+mod hostile;
 #[path = "../support/onnx_file.rs"]
 mod onnx_file;
 mod operations;
