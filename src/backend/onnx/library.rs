@@ -3,12 +3,11 @@
 //! The memory file has no name in any folder, is sealed against writing, and is *not* closed on exec: a child process
 //! finds it under the same `/proc/self/fd/N` and need not unpack it again.
 
-use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{MemfdFlags, SealFlags};
-
+#[cfg(feature = "bundled-onnxruntime")]
+use self::bundled::unpack;
 use super::super::BackendError;
 
 /// Which ONNX Runtime to use.
@@ -52,24 +51,6 @@ impl Library {
     }
 }
 
-#[cfg(feature = "bundled-onnxruntime")]
-fn unpack() -> Result<Library, BackendError> {
-    static COMPRESSED: &[u8] = include_bytes!(env!("WEIR_ONNXRUNTIME_ZSTD"));
-    let failed =
-        |error: std::io::Error| BackendError::Runtime(format!("cannot unpack the embedded library: {error}"));
-    let memory = memory_file().map_err(|error| failed(error.into()))?;
-    let mut file = File::from(memory);
-    zstd::stream::copy_decode(COMPRESSED, &mut file).map_err(failed)?;
-    let memory = OwnedFd::from(file);
-    rustix::fs::fcntl_add_seals(
-        &memory,
-        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
-    )
-    .map_err(|error| failed(error.into()))?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
-    Ok(Library { path, _memory: Some(memory) })
-}
-
 #[cfg(not(feature = "bundled-onnxruntime"))]
 fn unpack() -> Result<Library, BackendError> {
     Err(BackendError::Runtime(
@@ -77,11 +58,40 @@ fn unpack() -> Result<Library, BackendError> {
     ))
 }
 
-/// Asks for a file that may be executed by name, which hardened kernels (6.3 and later) want to be told; older ones
-/// do not know the flag.
+/// The library in this binary.
 #[cfg(feature = "bundled-onnxruntime")]
-fn memory_file() -> rustix::io::Result<OwnedFd> {
-    const NAME: &str = "libonnxruntime.so";
-    rustix::fs::memfd_create(NAME, MemfdFlags::ALLOW_SEALING | MemfdFlags::EXEC)
-        .or_else(|_| rustix::fs::memfd_create(NAME, MemfdFlags::ALLOW_SEALING))
+mod bundled {
+    use std::fs::File;
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::path::PathBuf;
+
+    use rustix::fs::{MemfdFlags, SealFlags};
+
+    use super::{BackendError, Library};
+
+    pub(super) fn unpack() -> Result<Library, BackendError> {
+        static COMPRESSED: &[u8] = include_bytes!(env!("WEIR_ONNXRUNTIME_ZSTD"));
+        let failed = |error: std::io::Error| {
+            BackendError::Runtime(format!("cannot unpack the embedded library: {error}"))
+        };
+        let memory = memory_file().map_err(|error| failed(error.into()))?;
+        let mut file = File::from(memory);
+        zstd::stream::copy_decode(COMPRESSED, &mut file).map_err(failed)?;
+        let memory = OwnedFd::from(file);
+        rustix::fs::fcntl_add_seals(
+            &memory,
+            SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+        )
+        .map_err(|error| failed(error.into()))?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
+        Ok(Library { path, _memory: Some(memory) })
+    }
+
+    /// Asks for a file that may be executed by name, which hardened kernels (6.3 and later) want to be told; older ones
+    /// do not know the flag.
+    fn memory_file() -> rustix::io::Result<OwnedFd> {
+        const NAME: &str = "libonnxruntime.so";
+        rustix::fs::memfd_create(NAME, MemfdFlags::ALLOW_SEALING | MemfdFlags::EXEC)
+            .or_else(|_| rustix::fs::memfd_create(NAME, MemfdFlags::ALLOW_SEALING))
+    }
 }
