@@ -38,7 +38,7 @@ pub(super) struct RuntimeOptions {
     /// The library to use instead of the one inside.
     pub(super) library: Option<PathBuf>,
     pub(super) cache_dir: Option<PathBuf>,
-    /// `None` for no cap.
+    /// `None` for half of what there is.
     pub(super) arena_memory_max: Option<usize>,
     /// `None` when models are opened without a trial.
     pub(super) probe: Option<ProbeOptions>,

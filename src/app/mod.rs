@@ -9,6 +9,7 @@ mod config;
 mod infer;
 mod log;
 mod run;
+mod housekeeping;
 mod settings;
 mod shutdown;
 mod startup;

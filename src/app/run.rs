@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::cli::say;
 use super::config::{Config, RuntimeOptions, ServerConfig};
+use super::housekeeping::give_memory_back;
 use super::log::Logs;
 use super::shutdown::{Signals, raise_open_files};
 use super::startup;
@@ -100,6 +101,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     }
     let addresses = listeners.addresses();
     let runtime = start_runtime(&config.runtime)?;
+    tokio::spawn(give_memory_back(Arc::clone(&runtime)));
     let metrics = Registry::new();
     register_process(&metrics)?;
     let engine = Arc::new(Engine::new(&metrics)?);

@@ -122,7 +122,7 @@ pub const KEYS: &[Key] = &[
         "runtime.arena_memory_max",
         Kind::Size(0, TIB * 1024),
         "0B",
-        "Memory for all tensors of the runtime; 0 for no cap",
+        "Memory for all tensors of the runtime; 0 for half of what there is",
     ),
     key("runtime.cores", Kind::Number(0, 4096), "0", "Cores that models may use; 0 for those of the machine"),
     key("runtime.probe", Kind::Switch, "true", "Whether an unknown model is first tried in a child process"),

@@ -1,15 +1,21 @@
 //! The child's end: limits itself, reads requests from standard input, answers on standard output.
 //!
-//! It ends when standard input does, so it never outlives its parent by more than the CPU time of one model.
+//! It ends when standard input does, which is when its parent ends, however that came about; also in the middle of a
+//! model that hangs.
 
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
 use super::super::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings};
 use super::exercise::exercise;
 use super::protocol::{Answer, Hello, Request};
+
+/// How long a child that is idle has to end by itself when its parent is gone.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Runs as the child of a [`Prober`](super::Prober): `weir probe`.
 pub fn child_main() -> ExitCode {
@@ -24,9 +30,9 @@ pub fn child_main() -> ExitCode {
 
 fn serve() -> Result<(), String> {
     confine().map_err(|error| format!("cannot limit the probe: {error}"))?;
-    let mut lines = std::io::stdin().lock().lines();
-    let Some(hello) = lines.next() else { return Ok(()) };
-    let hello: Hello = parse(&hello.map_err(|error| error.to_string())?)?;
+    let lines = requests();
+    let Ok(hello) = lines.recv() else { return Ok(()) };
+    let hello: Hello = parse(&hello)?;
     let settings = RuntimeSettings {
         library: LibrarySource::Path(hello.library),
         arena_bytes_max: Some(hello.arena_bytes_max),
@@ -36,7 +42,7 @@ fn serve() -> Result<(), String> {
     let backend = OnnxBackend::new(runtime.clone());
     say(&Answer::Ready).map_err(|error| error.to_string())?;
     for line in lines {
-        let request: Request = parse(&line.map_err(|error| error.to_string())?)?;
+        let request: Request = parse(&line)?;
         limit(&request).map_err(|error| format!("cannot limit the probe: {error}"))?;
         let mut announce = |progress: &super::protocol::Progress| {
             // A parent that is gone has closed standard input too, which ends the loop.
@@ -48,6 +54,23 @@ fn serve() -> Result<(), String> {
         say(&Answer::Done(verdict)).map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// The lines of standard input, read on a thread of their own: it alone can notice the parent's end while a model hangs.
+fn requests() -> Receiver<String> {
+    let (sender, lines) = sync_channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+        drop(sender);
+        std::thread::park_timeout(FAREWELL);
+        // Not an exit: the runtime's destructors would wait for the model.
+        kill_process(getpid(), Signal::KILL).ok();
+    });
+    lines
 }
 
 fn parse<T: serde::de::DeserializeOwned>(line: &str) -> Result<T, String> {
