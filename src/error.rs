@@ -21,6 +21,10 @@ pub enum Code {
     TooLarge,
     /// The system is not in the state that the operation needs.
     FailedPrecondition,
+    /// What exists contradicts the change: it is in use, or someone else was first.
+    Conflict,
+    /// The caller made its change for a state that is no more.
+    Stale,
     /// The model is not ready or the server is shutting down; an immediate retry elsewhere is right.
     Unavailable,
     /// The deadline passed, or cannot be met.
@@ -47,6 +51,8 @@ impl Code {
             Code::ResourceExhausted => "resource_exhausted",
             Code::TooLarge => "too_large",
             Code::FailedPrecondition => "failed_precondition",
+            Code::Conflict => "conflict",
+            Code::Stale => "stale",
             Code::Unavailable => "unavailable",
             Code::DeadlineExceeded => "deadline_exceeded",
             Code::Cancelled => "cancelled",

@@ -12,6 +12,7 @@ pub mod protocol;
 pub mod backend;
 pub mod scheduler;
 pub mod serving;
+pub mod registry;
 pub mod control;
 pub mod transport;
 pub mod app;

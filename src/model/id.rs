@@ -6,6 +6,8 @@ use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Longest model name, in bytes.
 pub(super) const MODEL_NAME_LEN_MAX: usize = 128;
 
@@ -24,7 +26,8 @@ pub enum IdError {
 }
 
 /// A model's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}` without `..`, so it can never leave a folder or forge a log line.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ModelName(Arc<str>);
 
 impl ModelName {
@@ -44,6 +47,20 @@ impl FromStr for ModelName {
             && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
             && !name.contains("..");
         ok.then(|| ModelName(name.into())).ok_or(IdError::Name)
+    }
+}
+
+impl TryFrom<String> for ModelName {
+    type Error = IdError;
+
+    fn try_from(name: String) -> Result<Self, IdError> {
+        name.parse()
+    }
+}
+
+impl From<ModelName> for String {
+    fn from(name: ModelName) -> String {
+        name.0.as_ref().to_owned()
     }
 }
 
@@ -73,7 +90,8 @@ impl fmt::Debug for ModelName {
 }
 
 /// A model's version: a positive whole number, as in Triton's repository layout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Version(NonZeroU64);
 
 impl Version {

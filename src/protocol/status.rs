@@ -53,6 +53,8 @@ fn row(code: Code) -> (tonic::Code, u16) {
         // gRPC says the same for a message above the limit, and its clients do not retry it.
         Code::TooLarge => (tonic::Code::ResourceExhausted, 413),
         Code::FailedPrecondition => (tonic::Code::FailedPrecondition, 400),
+        Code::Conflict => (tonic::Code::Aborted, 409),
+        Code::Stale => (tonic::Code::Aborted, 412),
         Code::Unavailable => (tonic::Code::Unavailable, 503),
         Code::DeadlineExceeded => (tonic::Code::DeadlineExceeded, 504),
         // No client of HTTP reads it, because it has gone; the number is the custom of proxies and their logs.

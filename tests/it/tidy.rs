@@ -18,7 +18,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("backend", &["error", "tensor", "model"]),
     ("scheduler", &["error", "tensor", "model", "infer", "metrics", "backend"]),
     ("serving", &["error", "tensor", "model", "infer", "events", "metrics", "backend", "scheduler"]),
-    ("control", &["error", "tensor", "model", "infer", "events", "metrics", "serving"]),
+    ("registry", &["error", "model", "events", "metrics"]),
+    ("control", &["error", "tensor", "model", "infer", "events", "metrics", "serving", "registry"]),
     ("transport", &["error", "tensor", "model", "infer", "metrics", "protocol", "serving", "control"]),
     (
         "app",
@@ -33,6 +34,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "backend",
             "scheduler",
             "serving",
+            "registry",
             "control",
             "transport",
         ],

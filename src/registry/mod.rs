@@ -1,0 +1,28 @@
+//! What *ought* to be: each model's history as a log of numbered, immutable revisions on an object store.
+//!
+//! ```text
+//!  operation (ops/) ──► plan: ModelState -> Vec<Op>, or a Refusal ──► Registry::commit ──► models/<name>/log/<rev>.json
+//!                            ▲                                            (create only; the loser of a race plans again)
+//!                            └────────── ModelState = fold of the log ◄── readers start at a snapshot, replay the tail
+//! ```
+//!
+//! Plans and the fold are functions of values. Only [`store`] and what stands on it does I/O. This module never loads a
+//! model, serves a request or looks at a wire format other than its own files (`docs/registry-format.md`).
+
+pub mod op;
+pub mod revision;
+pub mod record;
+pub mod state;
+mod apply;
+pub mod store;
+pub mod client;
+pub mod blobs;
+pub mod error;
+
+pub use self::client::{Commit, Registry, RegistryInfo};
+pub use self::error::{FoldError, Refusal, RegistryError, StoreError};
+pub use self::op::Op;
+pub use self::record::{DeploymentSpec, FileRef, StickyKey, VersionRecord};
+pub use self::revision::{Actor, Intent, Revision};
+pub use self::state::{ModelState, Moment, VersionState};
+pub use self::store::{Store, StoreOptions};
