@@ -18,6 +18,8 @@ pub struct InferRequest {
     pub version: Name,
     /// The client's id for the request, echoed.
     pub id: Name,
+    /// The value of the header that decides the model's traffic split; empty when there is none, or no split needs it.
+    pub split_key: Name,
     /// Inputs in the client's order.
     pub inputs: Vec<Tensor>,
     /// Outputs that the client wants; empty for all.

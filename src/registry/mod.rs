@@ -17,10 +17,12 @@ mod apply;
 pub mod store;
 pub mod client;
 pub mod blobs;
+pub mod leases;
 pub mod error;
 
 pub use self::client::{Commit, Registry, RegistryInfo};
 pub use self::error::{FoldError, Refusal, RegistryError, StoreError};
+pub use self::leases::{Health, Lease, LoadedState, ModelLease};
 pub use self::op::Op;
 pub use self::record::{DeploymentSpec, FileRef, StickyKey, VersionRecord};
 pub use self::revision::{Actor, Intent, Revision};

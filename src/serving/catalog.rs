@@ -17,6 +17,8 @@ pub(super) struct Catalog {
     models: Mutex<BTreeMap<ModelName, Entry>>,
     /// Every required model is served. Kept here so that a readiness check is one load.
     ready: AtomicBool,
+    /// What is to be served is not known yet.
+    held: AtomicBool,
 }
 
 /// What is known of one model.
@@ -123,7 +125,12 @@ impl Catalog {
 
     /// Whether every required model is served.
     pub(super) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        self.ready.load(Ordering::Acquire) && !self.held.load(Ordering::Acquire)
+    }
+
+    /// Nothing is ready for as long as it is held.
+    pub(super) fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Release);
     }
 }
 

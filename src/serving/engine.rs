@@ -1,7 +1,7 @@
 //! The data plane's door: one function for an inference, and look-ups for those who describe models.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -10,7 +10,7 @@ use super::catalog::Catalog;
 use super::error::shorten;
 use super::gate::Gate;
 use super::metrics::{Measured, ServingMetrics};
-use super::table::{Miss, ServingTable};
+use super::table::{Miss, Routing, ServingTable, SplitKeys};
 use super::{EngineError, IndexEntry, ModelStatistics, Servable, respond};
 use crate::error::{Code, Coded};
 use crate::events::{Event, EventBus};
@@ -24,6 +24,8 @@ use crate::scheduler::Job;
 pub struct Engine {
     /// What is served. Requests only load it; `publish` alone stores.
     table: ArcSwap<ServingTable>,
+    /// Models of the table whose split is decided by a header; kept here so that the doors ask without loading the table.
+    split_headers: AtomicUsize,
     /// Held while a new table is made from the current one, so that no publication is lost.
     publishing: Mutex<()>,
     /// What is known, served or not.
@@ -46,6 +48,7 @@ impl Engine {
     pub fn new(registry: &Registry) -> Result<Engine, MetricsError> {
         Ok(Engine {
             table: ArcSwap::default(),
+            split_headers: AtomicUsize::new(0),
             publishing: Mutex::new(()),
             catalog: Arc::default(),
             gate: Gate::default(),
@@ -62,8 +65,9 @@ impl Engine {
     pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, EngineError> {
         let protocol = request.protocol;
         let entered = self.gate.enter().ok_or(EngineError::ShuttingDown);
-        let routed = entered.and_then(|pass| Ok((pass, self.find(&request.model, &request.version)?)));
-        let (_pass, servable) = routed.inspect_err(|error| self.refused(protocol, error.code()))?;
+        let keys = SplitKeys { id: &request.id, header: &request.split_key };
+        let routed = entered.and_then(|pass| Ok((pass, self.route(&request.model, &request.version, keys)?)));
+        let (_pass, (servable, _)) = routed.inspect_err(|error| self.refused(protocol, error.code()))?;
         let measured = Measured::start(&servable.metrics, protocol, request.timing.received);
         match answer(&servable, request).await {
             Ok((response, rows)) => {
@@ -119,13 +123,43 @@ impl Engine {
         &self.events
     }
 
-    /// The version that a request for `model` and `version` (empty for the default) would go to.
+    /// The version that describes `model` and `version`: a number, an alias, or empty for the default, which has the
+    /// largest share of the requests that name no version.
+    ///
+    /// # Errors
+    /// When it is not served.
     pub fn find(&self, model: &str, version: &str) -> Result<Arc<Servable>, EngineError> {
         // The guard ends with this function; what a request keeps across its awaits is the version itself.
-        match self.table.load().route(model, version) {
+        match self.table.load().describe(model, version) {
             Ok(servable) => Ok(Arc::clone(servable)),
             Err(miss) => Err(self.explain(miss, model, version)),
         }
+    }
+
+    /// The version that a request with `keys` goes to, and whether a split decided it: a request without a key may go
+    /// elsewhere the next time.
+    ///
+    /// # Errors
+    /// When it is not served.
+    pub fn route(
+        &self,
+        model: &str,
+        version: &str,
+        keys: SplitKeys<'_>,
+    ) -> Result<(Arc<Servable>, bool), EngineError> {
+        match self.table.load().route(model, version, keys) {
+            Ok((servable, by_split)) => Ok((Arc::clone(servable), by_split)),
+            Err(miss) => Err(self.explain(miss, model, version)),
+        }
+    }
+
+    /// The name of the HTTP header or gRPC metadata entry that a request for `model` should carry along as
+    /// [`InferRequest::split_key`], if any. Costs a look at one number while no split needs a header.
+    pub fn split_header(&self, model: &str, version: &str) -> Option<Arc<str>> {
+        if self.split_headers.load(Ordering::Relaxed) == 0 || !version.is_empty() {
+            return None;
+        }
+        self.table.load().split_header(model)
     }
 
     /// The served versions of `model`, ascending.
@@ -160,11 +194,12 @@ impl Engine {
         self.table.load().all()
     }
 
-    /// Serves exactly `versions` of `model` from now on: one store. Requests that were routed before go on with the
-    /// version they hold.
-    pub(super) fn publish(&self, model: &ModelName, versions: Vec<Arc<Servable>>) {
+    /// Serves exactly `versions` of `model` from now on, routed by `routing`: one store. Requests that were routed before
+    /// go on with the version they hold.
+    pub(super) fn publish(&self, model: &ModelName, versions: Vec<Arc<Servable>>, routing: Option<&Routing>) {
         let _publishing = self.publishing.lock();
-        let next = self.table.load().with_model(model, versions);
+        let next = self.table.load().with_model(model, versions, routing);
+        self.split_headers.store(next.headers(), Ordering::Relaxed);
         self.table.store(Arc::new(next));
     }
 

@@ -160,13 +160,15 @@ impl ServingMetrics {
 }
 
 /// Every code, in the order of their numbers.
-const CODES: [Code; 13] = [
+const CODES: [Code; 15] = [
     Code::InvalidArgument,
     Code::NotFound,
     Code::AlreadyExists,
     Code::ResourceExhausted,
     Code::TooLarge,
     Code::FailedPrecondition,
+    Code::Conflict,
+    Code::Stale,
     Code::Unavailable,
     Code::DeadlineExceeded,
     Code::Cancelled,

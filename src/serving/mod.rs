@@ -6,6 +6,7 @@
 
 mod engine;
 mod table;
+mod split;
 mod servable;
 mod validate;
 mod respond;
@@ -27,7 +28,11 @@ mod tests;
 
 pub use self::engine::Engine;
 pub use self::error::EngineError;
-pub use self::manager::{LoadFailure, LoadRequest, Manager, ManagerConfig, ModelControl, RepositoryError};
+pub use self::manager::{
+    DeployedModel, DeployedStatus, DeployedVersion, LoadFailure, LoadRequest, Manager, ManagerConfig, ModelControl,
+    NameTaken, RepositoryError,
+};
 pub use self::servable::Servable;
 pub use self::state::{IndexEntry, ServableState};
+pub use self::table::{Routing, SplitKey, SplitKeys};
 pub use self::statistics::{BatchStatistics, DurationCount, ModelStatistics};

@@ -46,7 +46,7 @@ pub(super) fn read_settings(
     files: &ModelFiles,
     config_json: Option<&str>,
 ) -> Result<Settings, SettingsError> {
-    let mut settings = match config_json {
+    let settings = match config_json {
         Some(text) => {
             let origin = "the load request's config";
             Settings {
@@ -57,13 +57,26 @@ pub(super) fn read_settings(
         }
         None => read_config_file(files)?,
     };
-    let refuse = |file: &str, reason: String| SettingsError { file: file.to_owned(), line: 0, reason };
     if let Some(name) = settings.parsed.name.as_deref().filter(|name| !name.is_empty() && *name != &**model) {
         return Err(refuse(
             &settings.origin,
             format!("name is '{name}', but the model's folder is called '{model}'"),
         ));
     }
+    read_labels(settings, files)
+}
+
+/// The same for a model that is called by others than its files: any name in them will do.
+pub(super) fn read_any_settings(files: &ModelFiles) -> Result<Settings, SettingsError> {
+    read_labels(read_config_file(files)?, files)
+}
+
+fn refuse(file: &str, reason: String) -> SettingsError {
+    SettingsError { file: file.to_owned(), line: 0, reason }
+}
+
+/// Adds the class names that the settings name files for.
+fn read_labels(mut settings: Settings, files: &ModelFiles) -> Result<Settings, SettingsError> {
     for (output, file) in &settings.parsed.config.label_files {
         let folder =
             files.folder.as_deref().ok_or_else(|| refuse(file, "the model has no folder".to_owned()))?;

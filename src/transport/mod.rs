@@ -8,6 +8,7 @@ pub mod http;
 mod inflight;
 mod listener;
 mod shutdown;
+mod split;
 mod trace;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@
 //!  unload()─┘        (one per model)                        settings ─► load what is new ─► publish (one store)
 //! ```
 //!
+//! A model of a registry has a target of its own kind: `deployed`.
+//!
 //! Each model has one target and one worker at a time: crossing orders about a model are carried out one after the
 //! other, and only the last of those that wait. A version that does not load changes nothing that is served.
 
@@ -13,10 +15,14 @@ mod config;
 mod record;
 mod worker;
 mod reconcile;
+mod deployed;
+mod deploy;
 mod upload;
 mod poll;
 
 pub use self::config::{ManagerConfig, ModelControl, RepositoryError};
+pub use self::deploy::NameTaken;
+pub use self::deployed::{DeployedModel, DeployedStatus, DeployedVersion};
 pub use self::record::{LoadFailure, LoadRequest};
 
 use std::collections::BTreeMap;

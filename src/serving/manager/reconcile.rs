@@ -188,7 +188,7 @@ impl Shared {
         }
         let started = Instant::now();
         let servables = next.values().map(|loaded| Arc::clone(&loaded.servable)).collect();
-        self.engine.publish(model, servables);
+        self.engine.publish(model, servables, None);
         if !current.served.is_empty() && !next.is_empty() {
             self.engine.metrics.swap(model, started.elapsed());
         }
@@ -260,7 +260,7 @@ fn draining(servable: &Servable) -> Status {
 }
 
 /// Tells the log of a load.
-fn report(servable: &Servable) {
+pub(super) fn report(servable: &Servable) {
     for warning in &servable.warnings {
         tracing::warn!(model = %servable.id, "{warning}");
     }

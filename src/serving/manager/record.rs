@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::super::Servable;
 use super::super::repository::{ModelFiles, VersionFiles};
 use super::super::settings::Settings;
+use super::deployed::Deployed;
 use super::upload::UploadFolder;
 use crate::model::{ModelConfig, ModelName, Version};
 
@@ -109,9 +110,29 @@ pub(super) struct Current {
 #[derive(Debug, Default)]
 pub(super) struct State {
     records: BTreeMap<ModelName, Record>,
+    /// Models that are served from a registry. Never those of `records`.
+    pub(super) deployed: BTreeMap<ModelName, Deployed>,
     /// Each model at most once, so the queue is bounded by the models.
-    queue: VecDeque<ModelName>,
+    queue: VecDeque<Queued>,
     pub(super) stopped: bool,
+}
+
+/// A model that waits for a loader thread.
+#[derive(Debug)]
+enum Queued {
+    /// Of a plain repository.
+    Plain(ModelName),
+    /// Of a registry.
+    Deployed(ModelName),
+}
+
+/// What a loader thread is to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Carry out an order.
+    Order(Box<Assignment>),
+    /// Load what the model's newest target misses.
+    Deployed(ModelName),
 }
 
 /// An order for a loader thread.
@@ -131,6 +152,14 @@ impl State {
         target: Target,
         waiter: Option<oneshot::Sender<Result<(), LoadFailure>>>,
     ) {
+        if self.deployed.contains_key(model) {
+            let reason = "a model of this name is served from the registry";
+            tracing::error!(model = %model, reason, "the model of the plain repository is not served");
+            if let Some(waiter) = waiter {
+                waiter.send(Err(LoadFailure::Failed(reason.to_owned()))).ok();
+            }
+            return;
+        }
         let record = self.records.entry(model.clone()).or_insert_with(|| Record {
             target: Target::Unloaded,
             wanted: 0,
@@ -144,20 +173,33 @@ impl State {
         record.waiters.extend(waiter.map(|waiter| (record.wanted, waiter)));
         if !record.busy {
             record.busy = true;
-            self.queue.push_back(model.clone());
+            self.queue.push_back(Queued::Plain(model.clone()));
         }
     }
 
-    /// The next order to carry out.
-    pub(super) fn next(&mut self) -> Option<Assignment> {
-        let model = self.queue.pop_front()?;
+    /// Puts a model of the registry, which is not there yet, into the queue.
+    pub(super) fn enqueue_deployed(&mut self, model: &ModelName) {
+        self.queue.push_back(Queued::Deployed(model.clone()));
+    }
+
+    /// Whether a plain repository's model of this name is being served, or was ordered to be.
+    pub(super) fn has_record(&self, model: &ModelName) -> bool {
+        self.records.contains_key(model)
+    }
+
+    /// The next thing to do.
+    pub(super) fn next(&mut self) -> Option<Work> {
+        let model = match self.queue.pop_front()? {
+            Queued::Deployed(model) => return Some(Work::Deployed(model)),
+            Queued::Plain(model) => model,
+        };
         let record = self.records.get(&model)?;
-        Some(Assignment {
+        Some(Work::Order(Box::new(Assignment {
             target: record.target.clone(),
             current: record.current.clone(),
             wanted: record.wanted,
             model,
-        })
+        })))
     }
 
     /// Takes back what a loader thread was given, and tells those who wait.
@@ -175,7 +217,7 @@ impl State {
         }
         record.busy = record.done < record.wanted;
         if record.busy {
-            self.queue.push_back(done.model);
+            self.queue.push_back(Queued::Plain(done.model));
         } else if record.current.served.is_empty() && record.current.failed.is_empty() {
             // Nothing to remember, so that asking for names does not fill the memory.
             self.records.remove(&done.model);
@@ -184,11 +226,13 @@ impl State {
 
     /// Whether every order is carried out.
     pub(super) fn is_settled(&self) -> bool {
-        self.stopped || self.records.values().all(|record| !record.busy)
+        let is_busy = self.records.values().any(|record| record.busy);
+        self.stopped || (!is_busy && self.deployed.values().all(|deployed| !deployed.busy))
     }
 
     /// Versions that share the machine: those served, and one for each model that still waits.
     pub(super) fn versions(&self) -> usize {
-        self.records.values().map(|record| record.current.served.len().max(1)).sum()
+        let plain: usize = self.records.values().map(|record| record.current.served.len().max(1)).sum();
+        plain + self.deployed.values().map(|deployed| deployed.pool.len().max(1)).sum::<usize>()
     }
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
-use super::record::{Assignment, LoadFailure};
+use super::record::{Assignment, LoadFailure, Work};
 
 /// Starts a loader thread. It ends when the manager stops.
 pub(super) fn spawn(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
@@ -17,14 +17,18 @@ pub(super) fn spawn(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
 }
 
 fn work(shared: &Shared) {
-    while let Some(mut assignment) = take(shared) {
-        // A panic is a bug of this program; it must not take the thread and those who wait with it.
-        let outcome = catch_unwind(AssertUnwindSafe(|| shared.reconcile(&mut assignment)))
-            .unwrap_or_else(|_| Err(LoadFailure::Failed("internal error".to_owned())));
-        let mut state = shared.state.lock();
-        state.finish(assignment, &outcome);
-        let is_settled = state.is_settled();
-        drop(state);
+    while let Some(work) = take(shared) {
+        match work {
+            Work::Order(assignment) => carry_out(shared, *assignment),
+            Work::Deployed(model) => {
+                let loaded = catch_unwind(AssertUnwindSafe(|| shared.load_deployed(&model)));
+                if loaded.is_err() {
+                    // What made it panic is noted as failed, so the second try ends.
+                    catch_unwind(AssertUnwindSafe(|| shared.abandon_deployed(&model))).ok();
+                }
+            }
+        }
+        let is_settled = shared.state.lock().is_settled();
         shared.engine.decide_ready();
         if let Some(examiner) = shared.loader.examiner.as_ref().filter(|_| is_settled) {
             examiner.rest();
@@ -34,16 +38,24 @@ fn work(shared: &Shared) {
     }
 }
 
-/// Waits for an order; `None` when the manager stops.
-fn take(shared: &Shared) -> Option<Assignment> {
+/// Carries out one order about a model of a plain repository.
+fn carry_out(shared: &Shared, mut assignment: Assignment) {
+    // A panic is a bug of this program; it must not take the thread and those who wait with it.
+    let outcome = catch_unwind(AssertUnwindSafe(|| shared.reconcile(&mut assignment)))
+        .unwrap_or_else(|_| Err(LoadFailure::Failed("internal error".to_owned())));
+    shared.state.lock().finish(assignment, &outcome);
+}
+
+/// Waits for something to do; `None` when the manager stops.
+fn take(shared: &Shared) -> Option<Work> {
     let mut state = shared.state.lock();
     loop {
         if state.stopped {
             return None;
         }
-        if let Some(assignment) = state.next() {
+        if let Some(work) = state.next() {
             shared.loader.versions.store(state.versions(), Ordering::Relaxed);
-            return Some(assignment);
+            return Some(work);
         }
         shared.wake.wait(&mut state);
     }

@@ -231,7 +231,8 @@ pub(in crate::serving) fn scan_folder(folder: &Path) -> io::Result<ModelFiles> {
     Ok(files)
 }
 
-fn scan_version(folder: &Path) -> io::Result<VersionFiles> {
+/// Looks at one version's folder.
+pub(in crate::serving) fn scan_version(folder: &Path) -> io::Result<VersionFiles> {
     let mut files = VersionFiles {
         folder: Some(folder.to_owned()),
         path: folder.join(MODEL_FILE),

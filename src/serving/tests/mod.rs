@@ -1,5 +1,6 @@
 //! The engine and the manager together, on a fake backend and repositories of one-word files.
 
+mod deploy;
 mod fake;
 mod lifecycle;
 mod requests;

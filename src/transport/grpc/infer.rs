@@ -13,6 +13,7 @@ use super::timeout;
 use crate::infer::InferRequest;
 use crate::protocol::grpc::{ResponseEncoder, decode_request};
 use crate::protocol::status::Failure;
+use crate::transport::split::split_key;
 
 /// Answers one call. Dropping the future, which the server does when the client cancels, frees the request's slot.
 pub(super) async fn unary<B>(shared: &Shared, call: Request<B>) -> Response<Body>
@@ -48,13 +49,13 @@ where
     let received = Instant::now();
     let timeout = timeout::read(call.headers());
     let limits = &shared.limits;
-    let frame = Messages::new(call.into_body(), encoding, Arc::clone(limits), shared.in_flight.clone())
-        .only()
-        .await?;
+    let (head, body) = call.into_parts();
+    let frame = Messages::new(body, encoding, Arc::clone(limits), shared.in_flight.clone()).only().await?;
     let since = Instant::now();
     let mut request =
         decode_request(&frame, limits, received).map_err(|rejected| Failure::from(&*rejected.error))?;
     request.deadline = timeout::earlier(request.deadline, timeout, received, limits.deadline_max);
+    request.split_key = split_key(&shared.engine, &request.model, &request.version, &head.headers);
     request.timing.received = Some(received);
     request.timing.decode = since.elapsed();
     Ok(request)

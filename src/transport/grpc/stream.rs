@@ -22,6 +22,7 @@ use crate::protocol::grpc::{StreamErrorEncoder, StreamResponseEncoder, decode_re
 use crate::protocol::status::Failure;
 use crate::tensor::Name;
 use crate::transport::ShutdownSignal;
+use crate::transport::split::split_key;
 
 /// Requests of one stream that run at the same time. More wait in the connection's flow control.
 const IN_FLIGHT_MAX: usize = 64;
@@ -32,6 +33,8 @@ struct Context {
     encoding: Encoding,
     timeout: Option<Duration>,
     real_status: bool,
+    /// For the header that decides a split: one for every request of the stream.
+    headers: HeaderMap,
 }
 
 /// Answers a stream.
@@ -44,14 +47,15 @@ where
         Ok(encoding) => encoding,
         Err(failure) => return reply::failed_response(&failure),
     };
+    let (head, body) = call.into_parts();
     let context = Arc::new(Context {
         shared: Arc::clone(shared),
         encoding,
-        timeout: timeout::read(call.headers()),
-        real_status: wants_real_status(call.headers()),
+        timeout: timeout::read(&head.headers),
+        real_status: wants_real_status(&head.headers),
+        headers: head.headers,
     });
-    let messages =
-        Messages::new(call.into_body(), encoding, Arc::clone(&shared.limits), shared.in_flight.clone());
+    let messages = Messages::new(body, encoding, Arc::clone(&shared.limits), shared.in_flight.clone());
     let reader = Reader { messages, shutdown: shared.shutdown.clone() };
     let frames = stream::unfold(Some(reader), read);
     let answers = frames
@@ -121,6 +125,7 @@ async fn answer(context: Arc<Context>, frame: Result<Bytes, Failure>) -> Result<
     };
     request.protocol = Protocol::GrpcStream;
     request.deadline = timeout::earlier(request.deadline, context.timeout, received, limits.deadline_max);
+    request.split_key = split_key(&context.shared.engine, &request.model, &request.version, &context.headers);
     request.timing.received = Some(received);
     request.timing.decode = received.elapsed();
     let id = request.id.clone();

@@ -4,6 +4,7 @@
 //! they do not hold up the other connections of this one.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,7 +22,9 @@ use crate::infer::{InferRequest, InferResponse, Protocol, Timing};
 use crate::protocol::binary::{self, EncodedInfer, HEADER_LENGTH};
 use crate::protocol::status::Failure;
 use crate::protocol::{InferBody, OutputForms};
+use crate::serving::SplitKeys;
 use crate::tensor::Name;
+use crate::transport::split::split_key;
 
 /// How long the client waits for its answer: a whole number and `us`, `ms` or `s`, for example `250ms`.
 pub const TIMEOUT_HEADER: &str = "weir-timeout";
@@ -54,7 +57,8 @@ impl HttpDoor {
         let body = body::read(headers, body, bounds, &self.in_flight).await.map_err(Failure::of)?;
         let arrived = Instant::now();
         let body = self.decompress(headers, body).await?;
-        let decoded = match self.decode(target, headers, body).await {
+        let split_key = split_key(&self.engine, &target.model, &target.version, headers);
+        let (decoded, routed) = match self.decode(target, headers, &split_key, body).await {
             Ok(decoded) => decoded,
             Err(failure) => {
                 // That the model is not there says more than what is wrong with the body.
@@ -66,8 +70,9 @@ impl HttpDoor {
         let timeout = [decoded.timeout, header_timeout].into_iter().flatten().min();
         let request = InferRequest {
             model: Name::from(&*target.model),
-            version: Name::from(&*target.version),
+            version: routed.unwrap_or_else(|| Name::from(&*target.version)),
             id: decoded.id,
+            split_key,
             inputs: decoded.inputs,
             outputs: decoded.outputs,
             priority: decoded.priority,
@@ -90,19 +95,24 @@ impl HttpDoor {
         blocking(inflate).await?.map_err(Failure::of)
     }
 
-    /// Decodes in place what is short, and on a blocking thread what is long.
+    /// Decodes in place what is short, and on a blocking thread what is long. Raw tensors are decoded by the signature of
+    /// the version that they go to; when a split has chosen it, the answer names it, so that it is not chosen again.
     async fn decode(
         &self,
         target: &Target<'_>,
         headers: &HeaderMap,
+        split_key: &Name,
         body: Bytes,
-    ) -> Result<InferBody, Failure> {
+    ) -> Result<(InferBody, Option<Name>), Failure> {
         let header = headers.get(JSON_LENGTH).map(HeaderValue::as_bytes);
         let json_len = binary::json_len(header, body.len()).map_err(Failure::of)?;
         if json_len == 0 && header.is_some() {
-            let servable = self.engine.find(&target.model, &target.version).map_err(Failure::of)?;
-            return binary::decode_raw(body, &servable.signature, servable.max_batch_size > 0)
-                .map_err(Failure::of);
+            let keys = SplitKeys { id: "", header: split_key };
+            let (servable, by_split) =
+                self.engine.route(&target.model, &target.version, keys).map_err(Failure::of)?;
+            let decoded = binary::decode_raw(body, &servable.signature, servable.max_batch_size > 0);
+            let routed = by_split.then(|| Name::from(Arc::clone(&servable.version_text)));
+            return decoded.map(|decoded| (decoded, routed)).map_err(Failure::of);
         }
         let decoded = if json_len <= INLINE_JSON_LEN {
             binary::decode_infer(&body, json_len, &self.limits)
@@ -110,7 +120,7 @@ impl HttpDoor {
             let limits = self.limits.clone();
             blocking(move || binary::decode_infer(&body, json_len, &limits)).await?
         };
-        decoded.map_err(Failure::of)
+        decoded.map(|decoded| (decoded, None)).map_err(Failure::of)
     }
 }
 
