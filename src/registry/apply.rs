@@ -3,6 +3,7 @@
 
 use uuid::Uuid;
 
+use super::blobs;
 use super::error::FoldError;
 use super::op::Op;
 use super::record::DeploymentSpec;
@@ -25,6 +26,8 @@ impl ModelState {
                 if self.next_version() != Some(*version) {
                     return Err(impossible("the version's number is not the next one"));
                 }
+                // Its files will be written to folders by their names.
+                blobs::check_files(&record.files).map_err(|error| impossible(&error.to_string()))?;
                 let state = VersionState {
                     record: (**record).clone(),
                     created: moment.clone(),

@@ -118,6 +118,9 @@ pub enum RegistryError {
     /// The store cannot be reached or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A file of a version is missing, damaged or refused.
+    #[error(transparent)]
+    Blob(#[from] super::blobs::BlobError),
     /// A model's log is damaged, or newer than this program.
     #[error("model '{model}', revision {rev}: {source}")]
     Log {
@@ -151,6 +154,7 @@ impl Coded for RegistryError {
         match self {
             RegistryError::Refused(refusal) => refusal.code(),
             RegistryError::Store(_) => Code::Unavailable,
+            RegistryError::Blob(error) => error.code(),
             RegistryError::Log { .. } | RegistryError::Unusable { .. } => Code::FailedPrecondition,
             RegistryError::Contended { .. } => Code::Conflict,
         }
@@ -159,6 +163,7 @@ impl Coded for RegistryError {
     fn public_message(&self) -> String {
         match self {
             RegistryError::Store(_) => "the registry's store cannot be reached".to_owned(),
+            RegistryError::Blob(error) => error.public_message(),
             other => other.to_string(),
         }
     }

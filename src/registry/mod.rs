@@ -18,8 +18,14 @@ pub mod store;
 pub mod client;
 pub mod blobs;
 pub mod leases;
+pub mod history;
+pub mod gc;
+pub mod sign;
 pub mod error;
+#[cfg(test)]
+mod sample;
 
+pub use self::blobs::BlobError;
 pub use self::client::{Commit, Registry, RegistryInfo};
 pub use self::error::{FoldError, Refusal, RegistryError, StoreError};
 pub use self::leases::{Health, Lease, LoadedState, ModelLease};
