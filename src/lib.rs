@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod model;
 pub mod infer;
 pub mod events;
+pub mod access;
 pub mod protocol;
 pub mod backend;
 pub mod scheduler;

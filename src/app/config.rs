@@ -4,14 +4,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::security::{AccessConfig, TlsConfig};
 use super::settings::{Origin, Settings, SettingsProblem};
+use crate::access::{AccessSettings, JwtSettings, Require};
 use crate::protocol::Limits;
 use crate::serving::{ManagerConfig, ModelControl};
+use crate::transport::ClientAuth;
 
 /// The whole program's configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Config {
     pub(super) server: ServerConfig,
+    pub(super) tls: Option<TlsConfig>,
+    pub(super) access: AccessConfig,
     pub(super) models: ManagerConfig,
     pub(super) runtime: RuntimeOptions,
     pub(super) log: LogConfig,
@@ -66,6 +71,8 @@ impl Config {
     pub(super) fn new(settings: &Settings) -> Result<Config, SettingsProblem> {
         let config = Config {
             server: server(settings)?,
+            tls: tls(settings)?,
+            access: access(settings)?,
             models: models(settings)?,
             runtime: runtime(settings)?,
             log: log(settings)?,
@@ -95,6 +102,76 @@ fn server(settings: &Settings) -> Result<ServerConfig, SettingsProblem> {
         drain_delay: settings.duration("server.drain_delay")?,
         grace_period: settings.duration("server.grace_period")?,
         control_allowed_remote: settings.switch("server.allow_remote_control")?,
+    })
+}
+
+fn path(settings: &Settings, name: &str) -> Result<Option<PathBuf>, SettingsProblem> {
+    settings.optional_text(name).map(|path| path.map(PathBuf::from))
+}
+
+fn tls(settings: &Settings) -> Result<Option<TlsConfig>, SettingsProblem> {
+    let client_auth = match settings.text("tls.client_auth")? {
+        "optional" => ClientAuth::Optional,
+        _ => ClientAuth::Required,
+    };
+    let clients = path(settings, "tls.client_ca")?.map(|file| (file, client_auth));
+    let on_metrics = settings.switch("tls.on_metrics")?;
+    let handshake_timeout = settings.duration("tls.handshake_timeout")?;
+    match (path(settings, "tls.cert")?, path(settings, "tls.key")?) {
+        (Some(certificates), Some(key)) => {
+            Ok(Some(TlsConfig { certificates, key, clients, handshake_timeout, on_metrics }))
+        }
+        (Some(_), None) => Err(settings.problem("tls.cert", "needs \"tls.key\"")),
+        (None, Some(_)) => Err(settings.problem("tls.key", "needs \"tls.cert\"")),
+        (None, None) if clients.is_some() => {
+            Err(settings.problem("tls.client_ca", "needs \"tls.cert\" and \"tls.key\""))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn access(settings: &Settings) -> Result<AccessConfig, SettingsProblem> {
+    let server = server(settings)?;
+    let require = match settings.text("auth.require")? {
+        "all" => Require::All,
+        _ => Require::Mutations,
+    };
+    let keys_file = path(settings, "auth.keys_file")?;
+    let jwt_key_file = path(settings, "auth.jwt_key_file")?;
+    let issuer = settings.optional_text("auth.jwt_issuer")?;
+    let audience = settings.optional_text("auth.jwt_audience")?;
+    let jwt = match (issuer, audience, &jwt_key_file) {
+        (Some(issuer), Some(audience), Some(_)) => Some(JwtSettings {
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+            roles_claim: settings.text("auth.jwt_roles_claim")?.to_owned(),
+            models_claim: settings.text("auth.jwt_models_claim")?.to_owned(),
+            allow_hs256: settings.switch("auth.jwt_hs256")?,
+        }),
+        (None, None, None) => None,
+        _ => {
+            let given = ["auth.jwt_issuer", "auth.jwt_audience", "auth.jwt_key_file"];
+            let first =
+                given.iter().find(|path| settings.optional_text(path).is_ok_and(|text| text.is_some()));
+            let reason = "tokens need issuer, audience and key file together";
+            return Err(settings.problem(first.unwrap_or(&"auth.jwt_issuer"), reason));
+        }
+    };
+    if require == Require::All && keys_file.is_none() && jwt.is_none() {
+        let reason = "needs \"auth.keys_file\" or the auth.jwt settings, or nobody could ask anything";
+        return Err(settings.problem("auth.require", reason));
+    }
+    let is_loopback = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+    Ok(AccessConfig {
+        settings: AccessSettings {
+            require,
+            is_loopback_bound: is_loopback(&server.http) && is_loopback(&server.grpc),
+            has_keys_file: keys_file.is_some(),
+            jwt,
+        },
+        keys_file,
+        jwt_key_file,
+        open_metrics: settings.switch("auth.open_metrics")?,
     })
 }
 

@@ -10,6 +10,8 @@ mod infer;
 mod log;
 mod run;
 mod housekeeping;
+mod reload;
+mod security;
 mod settings;
 mod shutdown;
 mod startup;

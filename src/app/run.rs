@@ -10,14 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use prometheus::IntCounterVec;
 use tokio::task::JoinSet;
 
 use super::cli::say;
 use super::config::{Config, RuntimeOptions, ServerConfig};
 use super::housekeeping::give_memory_back;
 use super::log::Logs;
+use super::reload::look_after;
+use super::security::{TlsConfig, start_access, start_tls};
 use super::shutdown::{Signals, raise_open_files};
 use super::startup;
+use crate::access::Access;
 use crate::backend::Backend;
 use crate::backend::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings};
 use crate::backend::probe::{ProbeLimits, Prober, ProberSettings};
@@ -26,7 +30,7 @@ use crate::metrics::{Registry, register_process};
 use crate::serving::{Engine, Manager};
 use crate::transport::grpc::GrpcDoor;
 use crate::transport::http::{HttpDoor, MetricsDoor};
-use crate::transport::{InFlight, Listener, ShutdownHandle, shutdown_channel};
+use crate::transport::{InFlight, Listener, ShutdownHandle, Tls, shutdown_channel};
 
 /// How long tasks may take to end after the last connection was cut.
 const RUNTIME_END: Duration = Duration::from_secs(2);
@@ -82,8 +86,22 @@ impl Listeners {
         Listeners { http: self.http.traced(), grpc: self.grpc.traced(), ..self }
     }
 
-    fn addresses(&self) -> startup::Addresses {
+    fn secured(self, tls: &Arc<Tls>, config: &TlsConfig) -> Listeners {
+        let on_metrics = |listener: Listener| match config.on_metrics {
+            true => listener.secured(Arc::clone(tls)),
+            false => listener,
+        };
+        Listeners {
+            http: self.http.secured(Arc::clone(tls)),
+            grpc: self.grpc.secured(Arc::clone(tls)),
+            metrics: on_metrics(self.metrics),
+        }
+    }
+
+    fn addresses(&self, tls: Option<&TlsConfig>) -> startup::Addresses {
         startup::Addresses {
+            is_tls: tls.is_some(),
+            is_tls_on_metrics: tls.is_some_and(|tls| tls.on_metrics),
             http: self.http.address(),
             grpc: self.grpc.address(),
             metrics: self.metrics.address(),
@@ -99,15 +117,23 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     if logs.traces() {
         listeners = listeners.traced();
     }
-    let addresses = listeners.addresses();
-    let runtime = start_runtime(&config.runtime)?;
-    tokio::spawn(give_memory_back(Arc::clone(&runtime)));
     let metrics = Registry::new();
     register_process(&metrics)?;
+    let (access, mut files) = start_access(&config.access, &metrics)?;
+    if let Some(tls) = &config.tls {
+        let (on_ports, watched) = start_tls(tls, &metrics)?;
+        files.push(watched);
+        listeners = listeners.secured(&on_ports, tls);
+    }
+    let addresses = listeners.addresses(config.tls.as_ref());
+    let runtime = start_runtime(&config.runtime)?;
+    tokio::spawn(give_memory_back(Arc::clone(&runtime)));
+    tokio::spawn(look_after(files, register_reloads(&metrics)?));
     let engine = Arc::new(Engine::new(&metrics)?);
     let manager = start_manager(&config, runtime, Arc::clone(&engine)).await?;
-    let control = Arc::new(open_control(&config.server, &manager));
-    let (handle, servers) = start_doors(&config, listeners, &engine, &control, metrics);
+    let control = Arc::new(open_control(&config.server, &access, &manager));
+    let doors = Doors { engine: &engine, control: &control, access: &access, metrics };
+    let (handle, servers) = start_doors(&config, listeners, doors);
     say(&addresses.to_string());
     tokio::select! {
         () = manager.settled() => say(&startup::summary(&engine, &addresses)),
@@ -121,13 +147,26 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     end(&config.server, &engine, handle, servers, signals, logs).await
 }
 
-/// Clients may load and unload models when only this host can reach the server, or when the operator says so.
-fn open_control(config: &ServerConfig, manager: &Arc<Manager>) -> ControlPlane {
-    let is_local = [config.http, config.grpc].iter().all(|address| address.ip().is_loopback());
-    match is_local || config.control_allowed_remote {
-        true => ControlPlane::new(Arc::clone(manager)),
-        false => ControlPlane::closed(Arc::clone(manager)),
+/// Counts the files that were read again.
+fn register_reloads(metrics: &Registry) -> anyhow::Result<IntCounterVec> {
+    let help = "Files of certificates and keys that changed and were read again.";
+    Ok(metrics.counters("weir_file_reloads_total", help, &["files", "outcome"])?)
+}
+
+/// Anyone may load and unload models where the operator says so and there are no credentials to ask for.
+fn open_control(config: &ServerConfig, access: &Access, manager: &Arc<Manager>) -> ControlPlane {
+    match config.control_allowed_remote && !access.takes_credentials() {
+        true => ControlPlane::open(Arc::clone(manager)),
+        false => ControlPlane::new(Arc::clone(manager)),
     }
+}
+
+/// What the doors lead to.
+struct Doors<'a> {
+    engine: &'a Arc<Engine>,
+    control: &'a Arc<ControlPlane>,
+    access: &'a Arc<Access>,
+    metrics: Registry,
 }
 
 /// Starts to load what the configuration names.
@@ -163,19 +202,15 @@ fn start_prober(config: &Config, runtime: &Runtime) -> Option<Prober> {
     }))
 }
 
-fn start_doors(
-    config: &Config,
-    listeners: Listeners,
-    engine: &Arc<Engine>,
-    control: &Arc<ControlPlane>,
-    metrics: Registry,
-) -> (ShutdownHandle, JoinSet<()>) {
+fn start_doors(config: &Config, listeners: Listeners, doors: Doors<'_>) -> (ShutdownHandle, JoinSet<()>) {
+    let Doors { engine, control, access, metrics } = doors;
     let (handle, signal) = shutdown_channel();
     let in_flight = InFlight::new(config.limits.requests_in_flight_max, config.limits.bytes_in_flight_max);
     let mut servers = JoinSet::new();
     let http = HttpDoor {
         engine: Arc::clone(engine),
         control: Arc::clone(control),
+        access: Arc::clone(access),
         limits: config.limits.clone(),
         in_flight: in_flight.clone(),
         version: env!("CARGO_PKG_VERSION"),
@@ -183,6 +218,7 @@ fn start_doors(
     let grpc = GrpcDoor {
         engine: Arc::clone(engine),
         control: Arc::clone(control),
+        access: Arc::clone(access),
         limits: config.limits.clone(),
         in_flight,
         version: env!("CARGO_PKG_VERSION"),
@@ -190,7 +226,11 @@ fn start_doors(
     servers.spawn(http.serve(listeners.http, signal.clone()));
     servers.spawn(grpc.serve(listeners.grpc, signal.clone()));
     let limits = config.limits.clone();
-    servers.spawn(async move { MetricsDoor::new(metrics).serve(listeners.metrics, &limits, signal).await });
+    let mut metrics = MetricsDoor::new(metrics);
+    if access.asks_all() && !config.access.open_metrics {
+        metrics = metrics.for_readers(Arc::clone(access));
+    }
+    servers.spawn(async move { metrics.serve(listeners.metrics, &limits, signal).await });
     (handle, servers)
 }
 

@@ -16,13 +16,23 @@ pub(super) struct Addresses {
     pub(super) http: SocketAddr,
     pub(super) grpc: SocketAddr,
     pub(super) metrics: SocketAddr,
+    /// Whether they speak TLS, all but the metrics port.
+    pub(super) is_tls: bool,
+    pub(super) is_tls_on_metrics: bool,
+}
+
+impl Addresses {
+    fn scheme(is_tls: bool) -> &'static str {
+        if is_tls { "https" } else { "http" }
+    }
 }
 
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "HTTP     http://{}", self.http)?;
-        writeln!(f, "gRPC     {}", self.grpc)?;
-        writeln!(f, "metrics  http://{}/metrics", self.metrics)
+        let [scheme, metrics] = [self.is_tls, self.is_tls_on_metrics].map(Addresses::scheme);
+        writeln!(f, "HTTP     {scheme}://{}", self.http)?;
+        writeln!(f, "gRPC     {}{}", if self.is_tls { "grpcs://" } else { "" }, self.grpc)?;
+        writeln!(f, "metrics  {metrics}://{}/metrics", self.metrics)
     }
 }
 
@@ -35,7 +45,7 @@ pub(super) fn summary(engine: &Engine, addresses: &Addresses) -> String {
         let version = entry.version.map(|version| format!(" version {version}")).unwrap_or_default();
         text.push_str(&format!("not served: {}{version}: {}\n", entry.name, entry.reason));
     }
-    if let Some(line) = served.iter().find_map(|servable| curl(servable, addresses.http)) {
+    if let Some(line) = served.iter().find_map(|servable| curl(servable, addresses)) {
         text.push_str(&format!("\n{line}\n"));
     }
     text
@@ -79,7 +89,7 @@ fn row(servable: &Servable) -> [String; 7] {
 }
 
 /// A request that works when pasted: every dynamic size is 1, every value 0 or empty. `None` when it would be long.
-fn curl(servable: &Servable, http: SocketAddr) -> Option<String> {
+fn curl(servable: &Servable, addresses: &Addresses) -> Option<String> {
     let mut inputs = Vec::new();
     let mut total = 0usize;
     for spec in servable.signature.inputs.iter().filter(|spec| !spec.optional) {
@@ -98,11 +108,12 @@ fn curl(servable: &Servable, http: SocketAddr) -> Option<String> {
         ));
     }
     let body = serde_json::json!({ "inputs": inputs }).to_string();
-    let mut address = http;
+    let mut address = addresses.http;
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     // Names come from model files: a quote in one must not end the shell's word.
     let body = body.replace('\'', "'\\''");
-    Some(format!("curl -s http://{address}/v2/models/{}/infer -d '{body}'", servable.name))
+    let scheme = Addresses::scheme(addresses.is_tls);
+    Some(format!("curl -s {scheme}://{address}/v2/models/{}/infer -d '{body}'", servable.name))
 }

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::access::{AuthError, Identity, Role};
 use crate::error::{Code, Coded};
 use crate::model::{ModelName, Version};
 use crate::serving::{LoadFailure, LoadRequest, Manager, ModelControl};
@@ -44,9 +46,9 @@ pub enum ControlError {
         /// The mode in force.
         mode: &'static str,
     },
-    /// Other hosts can reach the server, and the operator has not allowed them to change what is served.
-    #[error("loading and unloading by request is off, because other hosts can reach this server")]
-    Reachable,
+    /// Whoever asks may not do it.
+    #[error(transparent)]
+    Refused(#[from] AuthError),
     /// A parameter cannot be used.
     #[error("{reason}")]
     Invalid {
@@ -61,7 +63,14 @@ impl Coded for ControlError {
             ControlError::UnknownModel { .. } => Code::NotFound,
             ControlError::LoadFailed { .. } | ControlError::Invalid { .. } => Code::InvalidArgument,
             ControlError::NotAllowed { .. } => Code::FailedPrecondition,
-            ControlError::Reachable => Code::PermissionDenied,
+            ControlError::Refused(error) => error.code(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            ControlError::Refused(error) => error.retry_after(),
+            _ => None,
         }
     }
 }
@@ -70,46 +79,55 @@ impl Coded for ControlError {
 #[derive(Debug)]
 pub struct ControlPlane {
     manager: Arc<Manager>,
-    /// Whether clients may change what is served. There are no credentials yet, so this is for all clients.
+    /// Whether anyone who reaches the server may load and unload models: the operator said so.
     is_open: bool,
 }
 
 impl ControlPlane {
-    /// The door to `manager`.
+    /// The door to `manager`, for those whose identity allows it.
     pub fn new(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: true }
-    }
-
-    /// The same, without operations that change what is served: for a server that other hosts can reach.
-    pub fn closed(manager: Arc<Manager>) -> ControlPlane {
         ControlPlane { manager, is_open: false }
     }
 
-    /// Loads or reloads a model and waits until it is served.
+    /// The same, for anyone: `--allow-remote-control` on a server without credentials.
+    pub fn open(manager: Arc<Manager>) -> ControlPlane {
+        ControlPlane { manager, is_open: true }
+    }
+
+    /// Loads or reloads a model for `who` and waits until it is served.
     ///
     /// # Errors
     /// [`ControlError`]; what was served before is served still.
-    pub async fn load(&self, model: &str, overrides: LoadOverrides) -> Result<(), ControlError> {
-        self.check_allowed()?;
+    pub async fn load(
+        &self,
+        who: &Identity,
+        model: &str,
+        overrides: LoadOverrides,
+    ) -> Result<(), ControlError> {
+        self.check_allowed(who, model)?;
         let name = known_name(model)?;
         let request = LoadRequest { config_json: overrides.config_json, files: uploads(overrides.files)? };
         self.manager.load(&name, request).await.map_err(|failure| explain(model, failure))
     }
 
-    /// Unloads every version of a model; requests that run finish.
+    /// Unloads every version of a model for `who`; requests that run finish.
     ///
     /// # Errors
     /// [`ControlError::UnknownModel`] when the repository has no such model.
-    pub async fn unload(&self, model: &str) -> Result<(), ControlError> {
-        self.check_allowed()?;
+    pub async fn unload(&self, who: &Identity, model: &str) -> Result<(), ControlError> {
+        self.check_allowed(who, model)?;
         let name = known_name(model)?;
         self.manager.unload(&name).await.map_err(|failure| explain(model, failure))
     }
 
-    fn check_allowed(&self) -> Result<(), ControlError> {
+    /// Whether `who` may load and unload `model` at all; both ask it themselves.
+    ///
+    /// # Errors
+    /// [`ControlError::Refused`] or [`ControlError::NotAllowed`].
+    pub fn check_allowed(&self, who: &Identity, model: &str) -> Result<(), ControlError> {
         match self.manager.control() {
             ModelControl::Explicit if self.is_open => Ok(()),
-            ModelControl::Explicit => Err(ControlError::Reachable),
+            ModelControl::Explicit => Ok(who.require(Role::Promoter, Some(model))?),
             mode => Err(ControlError::NotAllowed { mode: mode.as_str() }),
         }
     }

@@ -87,6 +87,7 @@ pub(super) struct Guarded<T> {
     state_seen: u8,
     ticks_waiting: u32,
     write_blocked: bool,
+    flush_blocked: bool,
     ticks_blocked: u32,
     timer: Pin<Box<Sleep>>,
 }
@@ -103,6 +104,7 @@ impl<T> Guarded<T> {
             state_seen: Progress::IDLE,
             ticks_waiting: 0,
             write_blocked: false,
+            flush_blocked: false,
             ticks_blocked: 0,
             timer: Box::pin(tokio::time::sleep(patience.tick())),
         };
@@ -136,7 +138,8 @@ impl<T> Guarded<T> {
         let state = self.progress.get();
         self.ticks_waiting = if state == self.state_seen { self.ticks_waiting.saturating_add(1) } else { 0 };
         self.state_seen = state;
-        self.ticks_blocked = if self.write_blocked { self.ticks_blocked.saturating_add(1) } else { 0 };
+        let is_blocked = self.write_blocked || self.flush_blocked;
+        self.ticks_blocked = if is_blocked { self.ticks_blocked.saturating_add(1) } else { 0 };
         // One tick more than the time holds, because the first may have come right after the start.
         let passed = |ticks: u32, limit: Duration| ticks > 0 && tick * (ticks - 1) >= limit;
         if passed(self.ticks_blocked, self.patience.stall) {
@@ -152,6 +155,13 @@ impl<T> Guarded<T> {
             Progress::IDLE if passed(self.ticks_waiting, self.patience.idle) => Some("the connection idles"),
             _ => None,
         }
+    }
+
+    /// A plain socket flushes and shuts down at once. TLS holds bytes of its own, and a client that does not take them
+    /// must not keep the connection.
+    fn note_flushed(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        self.flush_blocked = result.is_pending();
+        if self.flush_blocked { self.poll_patience(cx).map(Err) } else { result }
     }
 
     fn note_written(&mut self, result: &Poll<io::Result<usize>>) {
@@ -208,10 +218,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        let result = Pin::new(&mut self.socket).poll_flush(cx);
+        self.note_flushed(cx, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        let result = Pin::new(&mut self.socket).poll_shutdown(cx);
+        self.note_flushed(cx, result)
     }
 }

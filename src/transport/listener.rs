@@ -3,7 +3,7 @@
 //! What is said on a connection is the service's business.
 //!
 //! ```text
-//! accept (permit) -> connection task --------------------------> closed by the client, a time-out or an error
+//! accept (permit) -> connection task (TLS) ------------------------> closed by the client, a time-out or an error
 //!                         \-- draining: finish what is in flight, say goodbye --> closed
 //!                                                              \-- over: cut
 //! ```
@@ -19,13 +19,16 @@ use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::guard::{Guarded, Patience};
 use super::shutdown::ShutdownSignal;
+use super::tls::Tls;
 use super::trace::{Tracing, traced};
+use crate::access::Peer;
 use crate::protocol::Limits;
 
 /// Time between two requests of an HTTP/1 connection, as long as common proxies keep theirs.
@@ -88,6 +91,7 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     tracing: Tracing,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Listener {
@@ -103,7 +107,7 @@ impl Listener {
         };
         let socket = TcpListener::bind(address).await.map_err(refused)?;
         let bound = socket.local_addr().map_err(|source| ListenError::Other { address, source })?;
-        Ok(Listener { socket, address: bound, tracing: Tracing::Off })
+        Ok(Listener { socket, address: bound, tracing: Tracing::Off, tls: None })
     }
 
     /// The address with the real port.
@@ -116,14 +120,21 @@ impl Listener {
         Listener { tracing: Tracing::On, ..self }
     }
 
-    /// Serves connections until `shutdown` drains, and then until the last one has ended or is cut.
-    pub async fn serve<S, B>(
+    /// The same listener, which speaks TLS and nothing else.
+    pub fn secured(self, tls: Arc<Tls>) -> Listener {
+        Listener { tls: Some(tls), ..self }
+    }
+
+    /// Serves connections until `shutdown` drains, and then until the last one has ended or is cut. `service_for` makes
+    /// the service of a connection, which knows its peer.
+    pub async fn serve<F, S, B>(
         self,
-        service: S,
+        service_for: F,
         versions: Versions,
         limits: &Limits,
         mut shutdown: ShutdownSignal,
     ) where
+        F: Fn(Arc<Peer>) -> S + Send + Sync + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
         S::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -131,7 +142,7 @@ impl Listener {
         B::Data: Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let service = traced(service, self.tracing);
+        let service_for = Arc::new(service_for);
         let builder = Arc::new(connection_builder(versions, limits));
         let patience =
             Patience { header: limits.header_timeout, idle: IDLE_TIMEOUT, stall: limits.stall_timeout };
@@ -142,11 +153,29 @@ impl Listener {
             tokio::select! {
                 () = drain.draining() => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
-                (socket, permit) = self.accept(&permits) => {
-                    let connection =
-                        serve_connection(socket, service.clone(), Arc::clone(&builder), patience, shutdown.clone());
+                (socket, address, permit) = self.accept(&permits) => {
+                    let (service_for, tracing) = (Arc::clone(&service_for), self.tracing);
+                    let (builder, tls) = (Arc::clone(&builder), self.tls.clone());
+                    let mut shutdown = shutdown.clone();
                     connections.spawn(async move {
-                        connection.await;
+                        no_delay(&socket);
+                        let service_of = |peer| traced(service_for(Arc::new(peer)), tracing);
+                        match tls {
+                            None => {
+                                let service = service_of(Peer::new(address));
+                                serve_connection(socket, service, builder, patience, shutdown).await;
+                            }
+                            Some(tls) => {
+                                let accepted = tokio::select! {
+                                    accepted = tls.accept(socket, address, versions) => accepted,
+                                    () = shutdown.draining() => None,
+                                };
+                                if let Some((stream, peer)) = accepted {
+                                    let service = service_of(peer);
+                                    serve_connection(stream, service, builder, patience, shutdown).await;
+                                }
+                            }
+                        }
                         drop(permit);
                     });
                 }
@@ -165,13 +194,16 @@ impl Listener {
     }
 
     /// Waits for room and then for a client. Never fails: what a client or the system does must not end the loop.
-    async fn accept(&self, permits: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    async fn accept(
+        &self,
+        permits: &Arc<Semaphore>,
+    ) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
         // The semaphore is never closed, so there is a permit.
         let permit = Arc::clone(permits).acquire_owned().await.ok();
         let mut backoff = ACCEPT_BACKOFF.0;
         loop {
             match self.socket.accept().await {
-                Ok((socket, _)) => return (socket, permit),
+                Ok((socket, address)) => return (socket, address, permit),
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, address = %self.address, "cannot accept connections; waiting");
@@ -221,13 +253,21 @@ fn connection_builder(versions: Versions, limits: &Limits) -> auto::Builder<Toki
     }
 }
 
-async fn serve_connection<S, B>(
-    socket: TcpStream,
+/// Sends small answers at once.
+fn no_delay(socket: &TcpStream) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+}
+
+async fn serve_connection<T, S, B>(
+    socket: T,
     service: S,
     builder: Arc<auto::Builder<TokioExecutor>>,
     patience: Patience,
     mut shutdown: ShutdownSignal,
 ) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -235,9 +275,6 @@ async fn serve_connection<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
     let (io, progress) = Guarded::new(socket, patience);
     let service = service_fn(move |request| {
         let progress = Arc::clone(&progress);

@@ -9,6 +9,7 @@ mod inflight;
 mod listener;
 mod shutdown;
 mod split;
+mod tls;
 mod trace;
 #[cfg(test)]
 mod tests;
@@ -16,4 +17,5 @@ mod tests;
 pub use self::inflight::{InFlight, InFlightPermit};
 pub use self::listener::{ListenError, Listener, Versions};
 pub use self::shutdown::{ShutdownHandle, ShutdownSignal, shutdown_channel};
+pub use self::tls::{ClientAuth, Tls, TlsMaterial, TlsMetrics, TlsPart, TlsProblem};
 pub use self::trace::SPAN_TARGET;

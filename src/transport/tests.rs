@@ -76,7 +76,10 @@ async fn start(versions: Versions, limits: Limits) -> Server {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"done"))))
         }
     });
-    let done = tokio::spawn(async move { listener.serve(service, versions, &limits, signal).await });
+    let done =
+        tokio::spawn(
+            async move { listener.serve(move |_| service.clone(), versions, &limits, signal).await },
+        );
     Server { address, shutdown, events, go, done }
 }
 

@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use weir::access::{Access, AccessSettings};
 use weir::backend::fake::{FakeBackend, FakeModel};
 use weir::control::ControlPlane;
 use weir::metrics::Registry;
@@ -62,9 +63,11 @@ impl Server {
         manager.settled().await;
         let in_flight = InFlight::new(limits.requests_in_flight_max, limits.bytes_in_flight_max);
         let control = Arc::new(ControlPlane::new(manager));
+        let settings = AccessSettings { is_loopback_bound: true, ..AccessSettings::default() };
         let door = GrpcDoor {
             engine: Arc::clone(&engine),
             control,
+            access: Arc::new(Access::new(settings, &Registry::new()).unwrap()),
             limits,
             in_flight: in_flight.clone(),
             version: "1.2.3",

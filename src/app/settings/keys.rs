@@ -86,6 +86,41 @@ pub const KEYS: &[Key] = &[
         "false",
         "Whether other hosts may load and unload models (explicit mode)",
     ),
+    key(
+        "tls.cert",
+        Kind::Text,
+        "",
+        "The server's certificate and its chain (PEM); turns TLS on for every port",
+    ),
+    key("tls.key", Kind::Text, "", "The certificate's private key (PEM)"),
+    key("tls.client_ca", Kind::Text, "", "The roots of client certificates (PEM); turns mutual TLS on"),
+    key(
+        "tls.client_auth",
+        Kind::Choice(&["required", "optional"]),
+        "required",
+        "Whether clients must show a certificate, with a client CA",
+    ),
+    key("tls.on_metrics", Kind::Switch, "true", "Whether the metrics port speaks TLS too"),
+    key("tls.handshake_timeout", Kind::Duration(1, HOUR_MS), "10s", "Time for a TLS handshake"),
+    key("auth.keys_file", Kind::Text, "", "API keys and the roles of client certificates (TOML)"),
+    key(
+        "auth.require",
+        Kind::Choice(&["mutations", "all"]),
+        "mutations",
+        "Which requests need credentials: those that change something, or all but health",
+    ),
+    key(
+        "auth.open_metrics",
+        Kind::Switch,
+        "true",
+        "Whether metrics need no credentials where all requests do",
+    ),
+    key("auth.jwt_issuer", Kind::Text, "", "The issuer (iss) whose tokens are taken"),
+    key("auth.jwt_audience", Kind::Text, "", "The audience (aud) that tokens must be for"),
+    key("auth.jwt_key_file", Kind::Text, "", "The issuer's public keys (PEM or a JSON Web Key Set)"),
+    key("auth.jwt_roles_claim", Kind::Text, "weir_roles", "The claim with roles: a name or a JSON pointer"),
+    key("auth.jwt_models_claim", Kind::Text, "weir_models", "The claim with model name patterns"),
+    key("auth.jwt_hs256", Kind::Switch, "false", "Whether the key set's shared keys are taken (HS256)"),
     key("repository.paths", Kind::List(':'), "", "Repositories, model folders or .onnx files to serve"),
     key(
         "repository.model_control",
@@ -194,10 +229,10 @@ impl Key {
         self.path.split_once('.').map_or(self.path, |(_, name)| name)
     }
 
-    /// The flag, for example `--http-port`. Sections `log` and `otlp` keep their name: `--log-level`.
+    /// The flag, for example `--http-port`. Some sections keep their name: `--log-level`, `--tls-cert`.
     pub fn flag(&self) -> String {
         let name = match self.section() {
-            "log" | "otlp" => self.path,
+            "log" | "otlp" | "tls" | "auth" => self.path,
             _ => self.name(),
         };
         format!("--{}", name.replace(['.', '_'], "-"))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::swap::freed;
 use super::*;
+use crate::access::Identity;
 use crate::control::{ControlPlane, LoadOverrides};
 use crate::error::{Code, Coded};
 use crate::events::Event;
@@ -134,9 +135,10 @@ async fn polling_follows_the_repository() {
 
 #[tokio::test]
 async fn requests_control_models_in_explicit_mode_only() {
+    let who = Identity::local();
     let house = House::open(ModelControl::Poll, &[("m/1/model.onnx", "10")]).await;
     let control = ControlPlane::new(Arc::clone(&house.manager));
-    let refused = control.load("m", LoadOverrides::default()).await.unwrap_err();
+    let refused = control.load(&who, "m", LoadOverrides::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     let house = House::open_with(&[("m/1/model.onnx", "10"), ("n/1/model.onnx", "1")], |config| {
         config.control = ModelControl::Explicit;
@@ -147,23 +149,24 @@ async fn requests_control_models_in_explicit_mode_only() {
     assert_eq!(house.index()[0], ("m".to_owned(), 1, ServableState::End, "not loaded".to_owned()));
     assert!(house.engine.is_ready());
     for unknown in ["x", "../m", ""] {
-        let error = control.load(unknown, LoadOverrides::default()).await.unwrap_err();
+        let error = control.load(&who, unknown, LoadOverrides::default()).await.unwrap_err();
         assert_eq!(error.code(), Code::NotFound, "{error}");
-        assert_eq!(control.unload(unknown).await.unwrap_err().code(), Code::NotFound);
+        assert_eq!(control.unload(&who, unknown).await.unwrap_err().code(), Code::NotFound);
     }
-    control.load("m", LoadOverrides::default()).await.unwrap();
+    control.load(&who, "m", LoadOverrides::default()).await.unwrap();
     assert_eq!(house.ask("m", "").await.unwrap(), (10.0, 1));
-    control.unload("m").await.unwrap();
+    control.unload(&who, "m").await.unwrap();
     assert!(house.ask("m", "").await.is_err());
 }
 
 #[tokio::test]
 async fn uploads_are_served_and_removed() {
+    let who = Identity::local();
     let files = [("file:3/model.onnx".to_owned(), Bytes::from("33"))];
     let overrides = || LoadOverrides { config_json: None, files: files.clone().into() };
     let house = House::open(ModelControl::Explicit, &[("m/1/model.onnx", "10")]).await;
     let control = ControlPlane::new(Arc::clone(&house.manager));
-    let refused = control.load("m", overrides()).await.unwrap_err();
+    let refused = control.load(&who, "m", overrides()).await.unwrap_err();
     assert!(refused.to_string().contains("takes no model files"), "{refused}");
     let uploads = tempfile::tempdir().unwrap();
     let root = uploads.path().join("uploads");
@@ -174,13 +177,14 @@ async fn uploads_are_served_and_removed() {
     })
     .await;
     let control = ControlPlane::new(Arc::clone(&house.manager));
-    control.load("m", overrides()).await.unwrap();
+    control.load(&who, "m", overrides()).await.unwrap();
     assert_eq!(house.ask("m", "").await.unwrap(), (33.0, 3));
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 1);
     let large = BTreeMap::from([("file:4/model.onnx".to_owned(), Bytes::from("333"))]);
-    let refused = control.load("m", LoadOverrides { config_json: None, files: large }).await.unwrap_err();
+    let refused =
+        control.load(&who, "m", LoadOverrides { config_json: None, files: large }).await.unwrap_err();
     assert!(refused.to_string().contains("at most 2"), "{refused}");
-    control.load("m", LoadOverrides::default()).await.unwrap();
+    control.load(&who, "m", LoadOverrides::default()).await.unwrap();
     assert_eq!(house.ask("m", "").await.unwrap(), (10.0, 1));
     assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
 }

@@ -10,20 +10,25 @@ use super::frame::{Encoding, Messages};
 use super::reply::{self, Body};
 use super::service::Shared;
 use super::timeout;
+use crate::access::{Identity, Role};
 use crate::infer::InferRequest;
 use crate::protocol::grpc::{ResponseEncoder, decode_request};
 use crate::protocol::status::Failure;
 use crate::transport::split::split_key;
 
 /// Answers one call. Dropping the future, which the server does when the client cancels, frees the request's slot.
-pub(super) async fn unary<B>(shared: &Shared, call: Request<B>) -> Response<Body>
+pub(super) async fn unary<B>(shared: &Shared, who: Option<&Identity>, call: Request<B>) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    answer(shared, call).await.unwrap_or_else(|failure| reply::failed_response(&failure))
+    answer(shared, who, call).await.unwrap_or_else(|failure| reply::failed_response(&failure))
 }
 
-async fn answer<B>(shared: &Shared, call: Request<B>) -> Result<Response<Body>, Failure>
+async fn answer<B>(
+    shared: &Shared,
+    who: Option<&Identity>,
+    call: Request<B>,
+) -> Result<Response<Body>, Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
@@ -31,6 +36,9 @@ where
     let encoding =
         Encoding::of_request(call.headers()).inspect_err(|failure| shared.note_refusal(failure))?;
     let request = read(shared, call, encoding).await.inspect_err(|failure| shared.note_refusal(failure))?;
+    if let Some(who) = who {
+        who.require(Role::Reader, Some(&request.model)).map_err(Failure::of)?;
+    }
     let response = shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
 
     let since = Instant::now();

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::describe;
 use super::status::status_of;
+use crate::access::{Identity, Role};
 use crate::control::{ControlPlane, LoadOverrides};
 use crate::protocol::grpc::pb;
 use crate::protocol::grpc::pb::grpc_inference_service_server::GrpcInferenceService;
@@ -25,6 +26,26 @@ pub(super) struct Calls {
 
 type Answer<T> = Result<Response<T>, Status>;
 
+/// Fails unless whoever asks may read `model`. Requests that anyone may make carry nobody.
+fn check_reader<T>(request: &Request<T>, model: &str) -> Result<(), Status> {
+    match request.extensions().get::<Identity>() {
+        Some(who) => who.require(Role::Reader, Some(model)).map_err(|error| status_of(&error)),
+        None => Ok(()),
+    }
+}
+
+/// Which names of a list whoever asks may see.
+fn may_read<T>(request: &Request<T>) -> impl Fn(&str) -> bool + use<T> {
+    let who = request.extensions().get::<Identity>().cloned();
+    move |name| who.as_ref().is_none_or(|who| who.allows(Role::Reader, Some(name)))
+}
+
+/// Who asks for a change. The service below puts it there; without it, nobody may.
+fn who_of<T>(request: &Request<T>) -> Result<Identity, Status> {
+    let who = request.extensions().get::<Identity>().cloned();
+    who.ok_or_else(|| Status::unauthenticated("this needs credentials"))
+}
+
 #[tonic::async_trait]
 impl GrpcInferenceService for Calls {
     async fn server_live(&self, _: Request<pb::ServerLiveRequest>) -> Answer<pb::ServerLiveResponse> {
@@ -36,6 +57,7 @@ impl GrpcInferenceService for Calls {
     }
 
     async fn model_ready(&self, request: Request<pb::ModelReadyRequest>) -> Answer<pb::ModelReadyResponse> {
+        check_reader(&request, &request.get_ref().name)?;
         let request = request.into_inner();
         // A model that nobody knows is not ready; it is no error to ask.
         let ready = self.engine.find(&request.name, &request.version).is_ok();
@@ -53,6 +75,7 @@ impl GrpcInferenceService for Calls {
         &self,
         request: Request<pb::ModelMetadataRequest>,
     ) -> Answer<pb::ModelMetadataResponse> {
+        check_reader(&request, &request.get_ref().name)?;
         let request = request.into_inner();
         let servable =
             self.engine.find(&request.name, &request.version).map_err(|error| status_of(&error))?;
@@ -64,6 +87,7 @@ impl GrpcInferenceService for Calls {
         &self,
         request: Request<pb::ModelConfigRequest>,
     ) -> Answer<pb::ModelConfigResponse> {
+        check_reader(&request, &request.get_ref().name)?;
         let request = request.into_inner();
         let servable =
             self.engine.find(&request.name, &request.version).map_err(|error| status_of(&error))?;
@@ -75,9 +99,11 @@ impl GrpcInferenceService for Calls {
         &self,
         request: Request<pb::ModelStatisticsRequest>,
     ) -> Answer<pb::ModelStatisticsResponse> {
+        let may_read = may_read(&request);
         let request = request.into_inner();
-        let statistics =
+        let mut statistics =
             self.engine.statistics(&request.name, &request.version).map_err(|error| status_of(&error))?;
+        statistics.retain(|entry| may_read(&entry.name));
         let model_stats = statistics.into_iter().map(describe::model_statistics).collect();
         Ok(Response::new(pb::ModelStatisticsResponse { model_stats }))
     }
@@ -86,11 +112,13 @@ impl GrpcInferenceService for Calls {
         &self,
         request: Request<pb::RepositoryIndexRequest>,
     ) -> Answer<pb::RepositoryIndexResponse> {
+        let may_read = may_read(&request);
         let request = request.into_inner();
         if !request.repository_name.is_empty() {
             return Err(no_repositories());
         }
-        let models = self.engine.index(request.ready).into_iter().map(describe::index_entry).collect();
+        let entries = self.engine.index(request.ready).into_iter().filter(|entry| may_read(&entry.name));
+        let models = entries.map(describe::index_entry).collect();
         Ok(Response::new(pb::RepositoryIndexResponse { models }))
     }
 
@@ -98,10 +126,11 @@ impl GrpcInferenceService for Calls {
         &self,
         request: Request<pb::RepositoryModelLoadRequest>,
     ) -> Answer<pb::RepositoryModelLoadResponse> {
+        let who = who_of(&request)?;
         let request = request.into_inner();
         let model_name = model_of(request.repository_name, request.model_name)?;
         let overrides = overrides_of(request.parameters)?;
-        self.control.load(&model_name, overrides).await.map_err(|error| status_of(&error))?;
+        self.control.load(&who, &model_name, overrides).await.map_err(|error| status_of(&error))?;
         Ok(Response::new(pb::RepositoryModelLoadResponse { model_name, is_loaded: true }))
     }
 
@@ -109,10 +138,11 @@ impl GrpcInferenceService for Calls {
         &self,
         request: Request<pb::RepositoryModelUnloadRequest>,
     ) -> Answer<pb::RepositoryModelUnloadResponse> {
+        let who = who_of(&request)?;
         let request = request.into_inner();
         let model_name = model_of(request.repository_name, request.model_name)?;
         // `unload_dependents` changes nothing: no model here depends on another.
-        self.control.unload(&model_name).await.map_err(|error| status_of(&error))?;
+        self.control.unload(&who, &model_name).await.map_err(|error| status_of(&error))?;
         Ok(Response::new(pb::RepositoryModelUnloadResponse { model_name, is_unloaded: true }))
     }
 

@@ -11,9 +11,10 @@ use http::{HeaderName, Request, Response};
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
-use super::reply::Body;
+use super::reply::{self, Body};
 use super::rpc::Calls;
 use super::{health, infer, stream};
+use crate::access::{Access, Identity, Peer, Role};
 use crate::control::ControlPlane;
 use crate::infer::Protocol;
 use crate::protocol::Limits;
@@ -25,6 +26,12 @@ use crate::transport::{InFlight, Listener, ShutdownSignal, Versions};
 
 const MODEL_INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 const MODEL_STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+const SERVER_LIVE: &str = "/inference.GRPCInferenceService/ServerLive";
+const SERVER_READY: &str = "/inference.GRPCInferenceService/ServerReady";
+const LOAD: &str = "/inference.GRPCInferenceService/RepositoryModelLoad";
+const UNLOAD: &str = "/inference.GRPCInferenceService/RepositoryModelUnload";
+/// Probes have no credentials.
+const HEALTH: &str = "/grpc.health.v1.Health/";
 /// Echoed, so that the logs of both sides can be joined.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -35,6 +42,8 @@ pub struct GrpcDoor {
     pub engine: Arc<Engine>,
     /// The control plane.
     pub control: Arc<ControlPlane>,
+    /// Who may do what.
+    pub access: Arc<Access>,
     /// What a client may send.
     pub limits: Limits,
     /// Room for requests, shared by all doors.
@@ -47,7 +56,9 @@ impl GrpcDoor {
     /// Serves gRPC on `listener` until `shutdown` ends.
     pub async fn serve(self, listener: Listener, shutdown: ShutdownSignal) {
         let limits = self.limits.clone();
-        listener.serve(Service::new(self, shutdown.clone()), Versions::Http2, &limits, shutdown).await;
+        let shared = Arc::new(Shared::new(self, shutdown.clone()));
+        let service_for = move |peer| Service { shared: Arc::clone(&shared), peer };
+        listener.serve(service_for, Versions::Http2, &limits, shutdown).await;
     }
 }
 
@@ -55,12 +66,14 @@ impl GrpcDoor {
 #[derive(Debug, Clone)]
 pub(super) struct Service {
     shared: Arc<Shared>,
+    peer: Arc<Peer>,
 }
 
 /// What every call needs.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
+    pub(super) access: Arc<Access>,
     pub(super) limits: Arc<Limits>,
     pub(super) in_flight: InFlight,
     /// Ends streams that clients would hold open for ever.
@@ -73,11 +86,9 @@ impl Shared {
     pub(super) fn note_refusal(&self, failure: &Failure) {
         self.engine.refused(Protocol::Grpc, failure.code);
     }
-}
 
-impl Service {
-    fn new(door: GrpcDoor, shutdown: ShutdownSignal) -> Service {
-        let GrpcDoor { engine, control, limits, in_flight, version } = door;
+    fn new(door: GrpcDoor, shutdown: ShutdownSignal) -> Shared {
+        let GrpcDoor { engine, control, access, limits, in_flight, version } = door;
         let calls = Calls { engine: Arc::clone(&engine), control, version };
         let calls = GrpcInferenceServiceServer::new(calls)
             .accept_compressed(CompressionEncoding::Gzip)
@@ -95,7 +106,25 @@ impl Service {
             (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no server reflection"),
         }
         let limits = Arc::new(limits);
-        Service { shared: Arc::new(Shared { engine, limits, in_flight, shutdown, others: others.prepare() }) }
+        Shared { engine, access, limits, in_flight, shutdown, others: others.prepare() }
+    }
+
+    /// Who asks, where the call `path` needs to know: `None` where anyone may do what it does.
+    fn identify<B>(&self, call: &Request<B>, peer: &Peer) -> Result<Option<Identity>, Failure> {
+        let path = call.uri().path();
+        let needed = match path {
+            LOAD | UNLOAD => true,
+            SERVER_LIVE | SERVER_READY => false,
+            path => self.access.asks_all() && !path.starts_with(HEALTH),
+        };
+        if !needed {
+            return Ok(None);
+        }
+        let who = self.access.authenticate(call.headers(), peer).map_err(Failure::of)?;
+        if self.access.asks_all() {
+            who.require(Role::Reader, None).map_err(Failure::of)?;
+        }
+        Ok(Some(who))
     }
 }
 
@@ -109,21 +138,22 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, call: Request<B>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
-        Box::pin(async move { Ok(answer(&shared, call).await) })
+        let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
+        Box::pin(async move { Ok(answer(&shared, &peer, call).await) })
     }
 }
 
-async fn answer<B>(shared: &Arc<Shared>, call: Request<B>) -> Response<Body>
+async fn answer<B>(shared: &Arc<Shared>, peer: &Peer, call: Request<B>) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
 {
     let request_id = call.headers().get(REQUEST_ID).cloned();
-    let mut response = match call.uri().path() {
-        MODEL_INFER => infer::unary(shared, call).await,
-        MODEL_STREAM_INFER => stream::bidirectional(shared, call),
-        _ => other(shared, call).await,
+    let mut response = match (shared.identify(&call, peer), call.uri().path()) {
+        (Err(failure), _) => reply::failed_response(&failure),
+        (Ok(who), MODEL_INFER) => infer::unary(shared, who.as_ref(), call).await,
+        (Ok(who), MODEL_STREAM_INFER) => stream::bidirectional(shared, who, call),
+        (Ok(who), _) => other(shared, who, call).await,
     };
     if let Some(id) = request_id {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -132,11 +162,18 @@ where
 }
 
 /// A call that tonic serves. Boxed, because its future is large and the others should not carry its size.
-fn other<B>(shared: &Shared, call: Request<B>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>
+fn other<B>(
+    shared: &Shared,
+    who: Option<Identity>,
+    mut call: Request<B>,
+) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
 {
+    if let Some(who) = who {
+        call.extensions_mut().insert(who);
+    }
     let mut others = shared.others.clone();
     Box::pin(async move {
         match tower::Service::call(&mut others, call).await {

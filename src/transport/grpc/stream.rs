@@ -16,6 +16,7 @@ use super::frame::{Encoding, Messages};
 use super::reply::{self, Body};
 use super::service::Shared;
 use super::timeout;
+use crate::access::{Identity, Role};
 use crate::error::Code;
 use crate::infer::{InferRequest, Protocol};
 use crate::protocol::grpc::{StreamErrorEncoder, StreamResponseEncoder, decode_request};
@@ -30,6 +31,8 @@ const IN_FLIGHT_MAX: usize = 64;
 /// What every request of a stream shares.
 struct Context {
     shared: Arc<Shared>,
+    /// Who asks, where readers must say so. Credentials are looked at when the stream begins.
+    who: Option<Identity>,
     encoding: Encoding,
     timeout: Option<Duration>,
     real_status: bool,
@@ -38,7 +41,11 @@ struct Context {
 }
 
 /// Answers a stream.
-pub(super) fn bidirectional<B>(shared: &Arc<Shared>, call: Request<B>) -> Response<Body>
+pub(super) fn bidirectional<B>(
+    shared: &Arc<Shared>,
+    who: Option<Identity>,
+    call: Request<B>,
+) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Send,
@@ -50,6 +57,7 @@ where
     let (head, body) = call.into_parts();
     let context = Arc::new(Context {
         shared: Arc::clone(shared),
+        who,
         encoding,
         timeout: timeout::read(&head.headers),
         real_status: wants_real_status(&head.headers),
@@ -136,6 +144,9 @@ async fn answer(context: Arc<Context>, frame: Result<Bytes, Failure>) -> Result<
 }
 
 async fn infer(context: &Context, request: InferRequest) -> Result<Bytes, Failure> {
+    if let Some(who) = &context.who {
+        who.require(Role::Reader, Some(&request.model)).map_err(Failure::of)?;
+    }
     let _permit = context.shared.in_flight.try_acquire()?;
     let response = context.shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
     let encode_since = Instant::now();

@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::Mutex;
 
 use super::super::listener::{Listener, Versions};
 use super::super::shutdown::ShutdownSignal;
 use super::reply::{self, Reply, ReplyBody};
+use crate::access::{Access, Peer, Role};
 use crate::metrics::Registry;
 use crate::protocol::Limits;
+use crate::protocol::status::Failure;
 
 /// How long a rendering is good for. Far below any scrape interval.
 const SHARED_FOR: Duration = Duration::from_millis(100);
@@ -28,22 +30,43 @@ const TEXT_FORMAT: HeaderValue = HeaderValue::from_static("text/plain; version=0
 pub struct MetricsDoor {
     registry: Registry,
     rendered: Mutex<Option<(Instant, Bytes)>>,
+    /// Asked before a scrape, when scrapers must show credentials.
+    access: Option<Arc<Access>>,
 }
 
 impl MetricsDoor {
     /// A door to `registry`.
     pub fn new(registry: Registry) -> MetricsDoor {
-        MetricsDoor { registry, rendered: Mutex::new(None) }
+        MetricsDoor { registry, rendered: Mutex::new(None), access: None }
+    }
+
+    /// The same, for readers of the whole server only.
+    pub fn for_readers(self, access: Arc<Access>) -> MetricsDoor {
+        MetricsDoor { access: Some(access), ..self }
     }
 
     /// Serves on `listener` until `shutdown` ends.
     pub async fn serve(self, listener: Listener, limits: &Limits, shutdown: ShutdownSignal) {
         let door = Arc::new(self);
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let service_for = move |peer: Arc<Peer>| {
             let door = Arc::clone(&door);
-            async move { Ok::<_, Infallible>(door.answer(request.method(), request.uri().path()).await) }
-        });
-        listener.serve(service, Versions::Both, limits, shutdown).await;
+            hyper::service::service_fn(move |request: Request<Incoming>| {
+                let (door, peer) = (Arc::clone(&door), Arc::clone(&peer));
+                async move {
+                    Ok::<_, Infallible>(match door.admit(request.headers(), &peer) {
+                        Ok(()) => door.answer(request.method(), request.uri().path()).await,
+                        Err(failure) => reply::failure(&failure),
+                    })
+                }
+            })
+        };
+        listener.serve(service_for, Versions::Both, limits, shutdown).await;
+    }
+
+    fn admit(&self, headers: &HeaderMap, peer: &Peer) -> Result<(), Failure> {
+        let Some(access) = &self.access else { return Ok(()) };
+        let who = access.authenticate(headers, peer).map_err(Failure::of)?;
+        who.require(Role::Reader, None).map_err(Failure::of)
     }
 
     async fn answer(self: &Arc<Self>, method: &Method, path: &str) -> Reply {

@@ -32,6 +32,7 @@ use self::route::{NoRoute, Route, Target};
 use super::inflight::InFlight;
 use super::listener::{Listener, Versions};
 use super::shutdown::ShutdownSignal;
+use crate::access::{Access, Identity, Peer, Role};
 use crate::control::ControlPlane;
 use crate::protocol::Limits;
 use crate::protocol::status::Failure;
@@ -60,6 +61,8 @@ pub struct HttpDoor {
     pub engine: Arc<Engine>,
     /// The control plane.
     pub control: Arc<ControlPlane>,
+    /// Who may do what.
+    pub access: Arc<Access>,
     /// What a client may send.
     pub limits: Limits,
     /// Room for requests, shared by all doors.
@@ -73,15 +76,18 @@ impl HttpDoor {
     pub async fn serve(self, listener: Listener, shutdown: ShutdownSignal) {
         let limits = self.limits.clone();
         let door = Arc::new(self);
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let service_for = move |peer: Arc<Peer>| {
             let door = Arc::clone(&door);
-            async move { Ok::<_, Infallible>(door.answer(request).await) }
-        });
-        listener.serve(service, Versions::Both, &limits, shutdown).await;
+            hyper::service::service_fn(move |request: Request<Incoming>| {
+                let (door, peer) = (Arc::clone(&door), Arc::clone(&peer));
+                async move { Ok::<_, Infallible>(door.answer(request, &peer).await) }
+            })
+        };
+        listener.serve(service_for, Versions::Both, &limits, shutdown).await;
     }
 
     /// Answers one request.
-    async fn answer<B>(&self, request: Request<B>) -> Reply
+    async fn answer<B>(&self, request: Request<B>, peer: &Peer) -> Reply
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -94,11 +100,15 @@ impl HttpDoor {
             return reply::error_text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &message);
         }
         let mut reply = match route::route(&head.method, head.uri.path()) {
-            Ok(Route::Infer(target)) => {
-                self.infer(&target, &head.headers, body).await.unwrap_or_else(|error| reply::failure(&error))
-            }
+            Ok(Route::Infer(target)) => match self.admit_reader(&head.headers, peer, Some(&target.model)) {
+                Ok(_) => self
+                    .infer(&target, &head.headers, body)
+                    .await
+                    .unwrap_or_else(|error| reply::failure(&error)),
+                Err(error) => reply::failure(&error),
+            },
             // Boxed, so that the future of an inference is not as large as that of a model load.
-            Ok(route) => Box::pin(self.answer_other(route, &head.headers, body)).await,
+            Ok(route) => Box::pin(self.answer_other(route, &head.headers, peer, body)).await,
             Err(error) => no_route(&error),
         };
         if let Some(id) = head.headers.get(REQUEST_ID) {
@@ -107,26 +117,50 @@ impl HttpDoor {
         reply
     }
 
-    async fn answer_other<B>(&self, route: Route<'_>, headers: &HeaderMap, body: B) -> Reply
+    /// Who asks, where even readers must say so; fails unless they may read `model`. `None` where anyone may.
+    fn admit_reader(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+        model: Option<&str>,
+    ) -> Result<Option<Identity>, Failure> {
+        if !self.access.asks_all() {
+            return Ok(None);
+        }
+        let who = self.access.authenticate(headers, peer).map_err(Failure::of)?;
+        who.require(Role::Reader, model).map_err(Failure::of)?;
+        Ok(Some(who))
+    }
+
+    async fn answer_other<B>(&self, route: Route<'_>, headers: &HeaderMap, peer: &Peer, body: B) -> Reply
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let admitted = match &route {
+            Route::Live | Route::Ready | Route::Load(_) | Route::Unload(_) => Ok(None),
+            route => self.admit_reader(headers, peer, route.model()),
+        };
+        let reader = match admitted {
+            Ok(reader) => reader,
+            Err(error) => return reply::failure(&error),
+        };
+        let may_read = |name: &str| reader.as_ref().is_none_or(|who| who.allows(Role::Reader, Some(name)));
         let answer = match route {
             Route::ServerMetadata => Ok(self.server_metadata()),
             Route::Live => Ok(health("live", self.engine.is_live())),
             Route::Ready => Ok(health("ready", self.engine.is_ready())),
-            Route::ModelList => Ok(self.model_list()),
-            Route::AllStatistics => self.statistics("", ""),
+            Route::ModelList => Ok(self.model_list(may_read)),
+            Route::AllStatistics => self.statistics("", "", may_read),
             Route::Metadata(target) => self.metadata(&target),
             Route::ModelReady(target) => self.model_ready(&target),
             Route::Config(target) => self.config(&target),
-            Route::Statistics(target) => self.statistics(&target.model, &target.version),
+            Route::Statistics(target) => self.statistics(&target.model, &target.version, may_read),
             Route::TraceSetting => return or_failure(self.trace_setting(headers, body).await),
             Route::Logging => return or_failure(self.logging(headers, body).await),
-            Route::Index => return or_failure(self.index(headers, body).await),
-            Route::Load(model) => return or_failure(self.load(&model, headers, body).await),
-            Route::Unload(model) => return or_failure(self.unload(&model, headers, body).await),
+            Route::Index => return or_failure(self.index(headers, body, may_read).await),
+            Route::Load(model) => return or_failure(self.load(&model, headers, peer, body).await),
+            Route::Unload(model) => return or_failure(self.unload(&model, headers, peer, body).await),
             Route::Infer(target) => return or_failure(self.infer(&target, headers, body).await),
         };
         or_failure(answer)
@@ -138,10 +172,11 @@ impl HttpDoor {
     }
 
     /// KServe's `GET /v2/models`: the names of what is ready.
-    fn model_list(&self) -> Reply {
+    fn model_list(&self, may_read: impl Fn(&str) -> bool) -> Reply {
         let mut names: Vec<String> =
             self.engine.index(true).into_iter().map(|entry| entry.name.to_string()).collect();
         names.dedup();
+        names.retain(|name| may_read(name));
         reply::json(StatusCode::OK, &json!({ "models": names }))
     }
 
@@ -168,11 +203,15 @@ impl HttpDoor {
         Ok(reply::json(status, &json!({ "name": target.model, "ready": ready })))
     }
 
-    fn statistics(&self, model: &str, version: &str) -> Result<Reply, Failure> {
-        Ok(reply::json(
-            StatusCode::OK,
-            &describe::statistics(&self.engine.statistics(model, version).map_err(Failure::of)?),
-        ))
+    fn statistics(
+        &self,
+        model: &str,
+        version: &str,
+        may_read: impl Fn(&str) -> bool,
+    ) -> Result<Reply, Failure> {
+        let mut statistics = self.engine.statistics(model, version).map_err(Failure::of)?;
+        statistics.retain(|entry| may_read(&entry.name));
+        Ok(reply::json(StatusCode::OK, &describe::statistics(&statistics)))
     }
 }
 

@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use serde_json::Value;
 
+use crate::error::Code;
 use crate::protocol::status::{Failure, http_status};
 
 /// The answer of every route.
@@ -97,6 +98,9 @@ pub(super) fn failure(failure: &Failure) -> Reply {
     let mut reply = error_text(http_status(failure.code), &failure.message);
     if let Some(seconds) = failure.retry_after_seconds() {
         reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if failure.code == Code::Unauthenticated {
+        reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     reply
 }

@@ -15,6 +15,7 @@ use super::HttpDoor;
 use super::body::{self, Bounds};
 use super::describe;
 use super::reply::{self, Reply};
+use crate::access::{Identity, Peer};
 use crate::control::LoadOverrides;
 use crate::error::Code;
 use crate::protocol::status::Failure;
@@ -22,38 +23,71 @@ use crate::transport::fixed::{self, Setting};
 
 impl HttpDoor {
     /// `POST /v2/repository/index`, body empty or `{"ready": bool}`.
-    pub(super) async fn index<B>(&self, headers: &HeaderMap, body: B) -> Result<Reply, Failure>
+    pub(super) async fn index<B>(
+        &self,
+        headers: &HeaderMap,
+        body: B,
+        may_read: impl Fn(&str) -> bool,
+    ) -> Result<Reply, Failure>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let request = self.read_object(headers, body).await?;
         let ready_only = request.get("ready").and_then(Value::as_bool).unwrap_or(false);
-        Ok(reply::json(StatusCode::OK, &describe::index(&self.engine.index(ready_only))))
+        let mut index = self.engine.index(ready_only);
+        index.retain(|entry| may_read(&entry.name));
+        Ok(reply::json(StatusCode::OK, &describe::index(&index)))
     }
 
     /// `POST /v2/repository/models/{m}/load`.
-    pub(super) async fn load<B>(&self, model: &str, headers: &HeaderMap, body: B) -> Result<Reply, Failure>
+    pub(super) async fn load<B>(
+        &self,
+        model: &str,
+        headers: &HeaderMap,
+        peer: &Peer,
+        body: B,
+    ) -> Result<Reply, Failure>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let who = self.identify_for_control(model, headers, peer)?;
         let mut request = self.read_object(headers, body).await?;
         let overrides = overrides(request.remove("parameters"))?;
-        self.control.load(model, overrides).await.map_err(Failure::of)?;
+        self.control.load(&who, model, overrides).await.map_err(Failure::of)?;
         Ok(reply::empty(StatusCode::OK))
     }
 
     /// `POST /v2/repository/models/{m}/unload`.
-    pub(super) async fn unload<B>(&self, model: &str, headers: &HeaderMap, body: B) -> Result<Reply, Failure>
+    pub(super) async fn unload<B>(
+        &self,
+        model: &str,
+        headers: &HeaderMap,
+        peer: &Peer,
+        body: B,
+    ) -> Result<Reply, Failure>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let who = self.identify_for_control(model, headers, peer)?;
         // `unload_dependents` changes nothing: no model here depends on another.
         self.read_object(headers, body).await?;
-        self.control.unload(model).await.map_err(Failure::of)?;
+        self.control.unload(&who, model).await.map_err(Failure::of)?;
         Ok(reply::empty(StatusCode::OK))
+    }
+
+    /// Who wants to change what is served of `model`. Asked before the body is read: who may not sends none.
+    fn identify_for_control(
+        &self,
+        model: &str,
+        headers: &HeaderMap,
+        peer: &Peer,
+    ) -> Result<Identity, Failure> {
+        let who = self.access.authenticate(headers, peer).map_err(Failure::of)?;
+        self.control.check_allowed(&who, model).map_err(Failure::of)?;
+        Ok(who)
     }
 
     /// `GET` and `POST /v2/trace/setting`, server-wide and by model.

@@ -30,6 +30,28 @@ pub(super) enum Route<'a> {
     Logging,
 }
 
+impl Route<'_> {
+    /// The model that is asked about.
+    pub(super) fn model(&self) -> Option<&str> {
+        match self {
+            Route::Infer(target)
+            | Route::Metadata(target)
+            | Route::ModelReady(target)
+            | Route::Config(target)
+            | Route::Statistics(target) => Some(&target.model),
+            Route::Load(model) | Route::Unload(model) => Some(model),
+            Route::ServerMetadata
+            | Route::Live
+            | Route::Ready
+            | Route::ModelList
+            | Route::AllStatistics
+            | Route::Index
+            | Route::TraceSetting
+            | Route::Logging => None,
+        }
+    }
+}
+
 /// A model and a version; an empty version is the default.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target<'a> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::HttpDoor;
 use super::compression::{self, Coding};
+use crate::access::{Access, AccessSettings, Peer};
 use crate::backend::{
     Artifact, Backend, BackendError, Input, InputData, Instance, Interrupt, Model, OpenOptions, Output,
 };
@@ -87,7 +88,9 @@ async fn door(limits: Limits) -> HttpDoor {
     let manager = Manager::start(config, Arc::new(Mirror::new()), Arc::clone(&engine)).unwrap();
     manager.settled().await;
     let control = Arc::new(ControlPlane::new(manager));
-    HttpDoor { engine, control, limits, in_flight: InFlight::new(8, 1 << 30), version: "1.2.3" }
+    let settings = AccessSettings { is_loopback_bound: true, ..AccessSettings::default() };
+    let access = Arc::new(Access::new(settings, &Registry::new()).unwrap());
+    HttpDoor { engine, control, access, limits, in_flight: InFlight::new(8, 1 << 30), version: "1.2.3" }
 }
 
 struct Answer {
@@ -102,7 +105,7 @@ async fn ask(door: &HttpDoor, method: Method, path: &str, headers: &[(&str, &str
         request = request.header(*name, *value);
     }
     let request = request.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
-    let (head, body) = door.answer(request).await.into_parts();
+    let (head, body) = door.answer(request, &Peer::new("127.0.0.1:1".parse().unwrap())).await.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     Answer { status: head.status, headers: head.headers, body }
 }
