@@ -21,6 +21,11 @@ pub mod leases;
 pub mod history;
 pub mod gc;
 pub mod sign;
+pub mod signals;
+pub mod cloudevent;
+pub mod feed;
+pub mod election;
+pub mod webhook;
 pub mod error;
 #[cfg(test)]
 mod sample;
