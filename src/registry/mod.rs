@@ -16,6 +16,7 @@ pub mod state;
 mod apply;
 pub mod store;
 pub mod client;
+pub mod ops;
 pub mod blobs;
 pub mod leases;
 pub mod history;
