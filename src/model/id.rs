@@ -90,9 +90,35 @@ impl fmt::Debug for ModelName {
 }
 
 /// A model's version: a positive whole number, as in Triton's repository layout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Version(NonZeroU64);
+
+impl<'de> Deserialize<'de> for Version {
+    /// From a number; from text too, because that is what a JSON object's key is.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Version, D::Error> {
+        struct NumberOrKey;
+
+        impl serde::de::Visitor<'_> for NumberOrKey {
+            type Value = Version;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a version: a positive whole number")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Version, E> {
+                Version::new(number)
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Version, E> {
+                text.parse().map_err(|_| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+
+        deserializer.deserialize_any(NumberOrKey)
+    }
+}
 
 impl Version {
     /// The version with this number, or `None` for 0.
@@ -144,6 +170,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn versions_are_numbers_and_keys() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "op")]
+        enum Tagged {
+            Shares { of: std::collections::BTreeMap<Version, u32> },
+        }
+        let shares = Tagged::Shares { of: [(Version::new(3).unwrap(), 100)].into() };
+        let text = serde_json::to_string(&shares).unwrap();
+        assert_eq!(text, r#"{"op":"Shares","of":{"3":100}}"#);
+        assert_eq!(serde_json::from_str::<Tagged>(&text).unwrap(), shares);
+        assert_eq!(serde_json::from_str::<Version>("3").unwrap(), Version::new(3).unwrap());
+        for wrong in ["0", "-1", "1.5", "\"03\"", "\"x\"", "null"] {
+            assert!(serde_json::from_str::<Version>(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn hostile_names_are_refused() {
