@@ -31,6 +31,7 @@ impl ModelState {
                 let state = VersionState {
                     record: (**record).clone(),
                     created: moment.clone(),
+                    updated: moment.time,
                     commit_id,
                     description: String::new(),
                     tags: Default::default(),
@@ -67,6 +68,9 @@ impl ModelState {
                 self.apply_deployment(op, moment)?;
             }
             _ => self.apply_to_version(op, moment)?,
+        }
+        if let Some(state) = op.about().and_then(|version| self.versions.get_mut(&version)) {
+            state.updated = moment.time;
         }
         Ok(())
     }

@@ -198,6 +198,19 @@ impl Op {
         }
     }
 
+    /// The version that something is said about.
+    pub fn about(&self) -> Option<Version> {
+        match self {
+            Op::SetTag { version, .. }
+            | Op::UnsetTag { version, .. }
+            | Op::Annotate { version, .. }
+            | Op::Tombstone { version }
+            | Op::Undelete { version } => *version,
+            Op::SetProperty { version, .. } | Op::SetBaseline { version, .. } => Some(*version),
+            _ => None,
+        }
+    }
+
     /// Whether the log must say who did it and why: it changes what is served, or takes something away.
     pub fn needs_reason(&self) -> bool {
         matches!(

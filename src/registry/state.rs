@@ -41,6 +41,8 @@ pub struct ModelState {
     pub head: String,
     /// Its creation; `None` before the first revision.
     pub created: Option<Moment>,
+    /// The time of revision `rev`.
+    pub updated: Option<DateTime<Utc>>,
     /// What the model is for.
     pub description: String,
     /// Approvals that a deployment or alias needs.
@@ -67,6 +69,8 @@ pub struct VersionState {
     pub record: VersionRecord,
     /// When.
     pub created: Moment,
+    /// When something was last said about it: a tag, a metric, a description, a deletion.
+    pub updated: DateTime<Utc>,
     /// The commit that made it.
     pub commit_id: Uuid,
     /// What it is.
@@ -125,6 +129,7 @@ impl ModelState {
             rev: 0,
             head: NO_PREVIOUS.to_owned(),
             created: None,
+            updated: None,
             description: String::new(),
             approvals: 0,
             tags: BTreeMap::new(),
@@ -165,6 +170,7 @@ impl ModelState {
             next.apply_op(op, &moment, revision.commit_id)?;
         }
         next.rev = revision.rev;
+        next.updated = Some(revision.time);
         next.head = hash.to_owned();
         *self = next;
         Ok(())
