@@ -20,6 +20,9 @@ pub enum FoldError {
         /// What does not fit.
         reason: String,
     },
+    /// It is not signed by someone whose signature counts.
+    #[error("{0}")]
+    Signature(String),
     /// An operation cannot have happened.
     #[error("{op}: {reason}")]
     Impossible {

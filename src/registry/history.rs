@@ -45,6 +45,33 @@ pub(super) async fn folders(store: &Store) -> Result<Vec<String>, StoreError> {
     Ok(names.collect())
 }
 
+/// The numbers of the revisions that are there, ascending.
+pub(super) async fn numbers(store: &Store, model: &str) -> Result<Vec<u64>, StoreError> {
+    numbers_in(store, &format!("models/{model}/log")).await
+}
+
+/// The numbers that name files in `folder`, ascending.
+pub(super) async fn numbers_in(store: &Store, folder: &str) -> Result<Vec<u64>, StoreError> {
+    let listed = store.raw().list(Some(&Path::from(folder)));
+    let metas: Vec<_> = listed.try_collect().await.map_err(|error| StoreError::io(folder, error))?;
+    let number = |name: &str| name.strip_suffix(".json")?.parse().ok();
+    let mut numbers: Vec<u64> =
+        metas.iter().filter_map(|meta| meta.location.filename().and_then(number)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The newest state of a model whose log is whole.
+///
+/// # Errors
+/// [`RegistryError::Log`] for one that is not.
+pub(super) async fn whole(
+    registry: &Registry,
+    model: &ModelName,
+) -> Result<std::sync::Arc<ModelState>, RegistryError> {
+    registry.state(model).await
+}
+
 /// The bytes of revisions `from..=to` in order; `None` for one that is missing.
 pub(super) fn files<'a>(
     store: &'a Store,

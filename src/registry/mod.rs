@@ -27,6 +27,8 @@ pub mod cloudevent;
 pub mod feed;
 pub mod election;
 pub mod webhook;
+pub mod keys;
+pub mod verify;
 pub mod error;
 #[cfg(test)]
 mod sample;

@@ -37,6 +37,18 @@ pub async fn check(store: &Store, file: &FileRef) -> Result<(), BlobError> {
     copy(store, file, None).await
 }
 
+/// Compares only the length of the blob of `file`.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_size(store: &Store, file: &FileRef) -> Result<(), BlobError> {
+    match super::size_of(store, file).await? {
+        None => Err(BlobError::missing(file)),
+        Some(size) if size == file.size => Ok(()),
+        Some(size) => Err(BlobError::damaged(file, format!("it has {size} bytes instead of {}", file.size))),
+    }
+}
+
 /// The content of a file of at most `len_max` bytes.
 ///
 /// # Errors

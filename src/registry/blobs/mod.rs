@@ -14,7 +14,7 @@ use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-pub use self::download::{check, fetch_to, read_small};
+pub use self::download::{check, check_size, fetch_to, read_small};
 pub use self::intent::{Content, settle, touch};
 pub(super) use self::intent::{INTENTS, Intent, SWEEP_MAX};
 pub use self::path::{check_files, check_path, place};

@@ -23,7 +23,7 @@ pub(super) async fn live(
     let loaded = loaded(registry, before).await?;
     let mut live = BTreeSet::new();
     for model in history::models(registry.store()).await? {
-        let state = registry.state(&model).await?;
+        let state = history::whole(registry, &model).await?;
         let loaded = loaded.get(&*model);
         mark(&state, loaded, before, &mut live);
     }

@@ -22,6 +22,8 @@ use super::blobs::{BLOBS, INTENTS, Intent, SWEEP_MAX, blob_key, sha256_of_key};
 use super::client::Registry;
 use super::error::{RegistryError, StoreError};
 
+pub(super) use self::mark::files_of;
+
 /// How long a blob stays that nobody needs, unless told otherwise.
 pub const GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 

@@ -216,7 +216,7 @@ async fn registrations_race_with_collections() {
         let registry = Arc::clone(&registry);
         tokio::spawn(async move {
             for round in 0..8_u64 {
-                let content = format!("content {}", (writer + round) % 4);
+                let content = format!("content {} {}", writer / 2, round % 3);
                 let file = put(&registry, &content).await;
                 let model = format!("m{writer}");
                 let number = commit_version(&registry, &model, &file).await;
@@ -226,7 +226,7 @@ async fn registrations_race_with_collections() {
                     blobs::check(registry.store(), &file).await.unwrap();
                     tokio::task::yield_now().await;
                 }
-                if round % 2 == 0 {
+                if round < 7 {
                     delete_version(&registry, &model, number).await;
                 }
             }
