@@ -1,26 +1,30 @@
-//! [`Registry`]: reads states and commits revisions.
+//! [`Registry`]: opens a registry and reads the states of its models.
 //!
-//! A commit plans on the newest state, and creates the next number. When the number is taken it looks at who took it:
-//! itself (an earlier, unclear try) is success, another means to plan again, nobody means to try the same number again.
+//! A state is read once and then only continued. What a log says up to its first unusable revision stays in use; see
+//! [`View`]. Writing is in `commit`, finding what changed in `heads`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, SubsecRound, Utc};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::error::{FoldError, Refusal, RegistryError};
-use super::op::Op;
-use super::revision::{FORMAT, Intent, Revision, sha256_hex};
+use super::error::{FoldError, LogFault, RegistryError};
+use super::replay::replay;
+pub use super::replay::revision_key;
+use super::revision::FORMAT;
+use super::sign::Signer;
 use super::state::ModelState;
 use super::store::Store;
+use super::{heads, probe, snapshot, sweep};
 use crate::model::ModelName;
 
-/// How often a commit plans anew when others are faster.
-const TRIES_MAX: u32 = 64;
+/// Most states that are kept in memory; beyond it some are read again when they are needed.
+const STATES_MAX: usize = 20_000;
 
 /// `weir.json`: what the registry is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,13 +40,60 @@ pub struct RegistryInfo {
     pub keys: std::collections::BTreeMap<String, String>,
 }
 
+/// How a registry is used.
+#[derive(Debug, Clone)]
+pub struct RegistryOptions {
+    /// Promises that no other process writes. Only then is a store used that cannot create an object only if there is
+    /// none.
+    pub single_writer: bool,
+    /// How long a commit tries when others are faster or the store fails.
+    pub patience: Duration,
+    /// Signs what is written.
+    pub signer: Option<Arc<Signer>>,
+    /// Is told what goes wrong.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for RegistryOptions {
+    fn default() -> Self {
+        let patience = Duration::from_secs(30);
+        RegistryOptions { single_writer: false, patience, signer: None, observer: None }
+    }
+}
+
+/// Is told what goes wrong in a registry, for metrics and events. Must not block.
+pub trait Observer: Send + Sync + std::fmt::Debug {
+    /// A model's log cannot be followed any further: it is read-only from now on.
+    fn fault(&self, fault: &LogFault);
+    /// A model that was read-only is whole again.
+    fn healed(&self, model: &ModelName) {
+        tracing::trace!(%model, "healed");
+    }
+    /// A commit was overtaken by another writer's.
+    fn conflict(&self, model: &ModelName) {
+        tracing::trace!(%model, "conflict");
+    }
+}
+
 /// A registry.
 #[derive(Debug)]
 pub struct Registry {
     store: Store,
     info: RegistryInfo,
+    options: RegistryOptions,
     /// The newest state seen of each model.
-    states: Mutex<HashMap<ModelName, Arc<ModelState>>>,
+    views: Mutex<HashMap<ModelName, View>>,
+    /// Set when the store has shown that it keeps what was created.
+    writable: OnceCell<()>,
+}
+
+/// What is known of a model.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The state after the last revision that could be verified.
+    pub state: Arc<ModelState>,
+    /// Why the log cannot be followed any further. Then the model cannot be changed.
+    pub fault: Option<Arc<LogFault>>,
 }
 
 /// A change that was made.
@@ -54,17 +105,20 @@ pub struct Commit {
     pub state: Arc<ModelState>,
 }
 
-/// The key of a revision.
-pub fn revision_key(model: &str, rev: u64) -> String {
-    format!("models/{model}/log/{rev:020}.json")
-}
-
 impl Registry {
     /// Opens the registry in `store`, and makes one when there is none.
     ///
     /// # Errors
     /// [`RegistryError`].
     pub async fn open(store: Store) -> Result<Registry, RegistryError> {
+        Registry::open_with(store, RegistryOptions::default()).await
+    }
+
+    /// As [`Registry::open`], with options.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn open_with(store: Store, options: RegistryOptions) -> Result<Registry, RegistryError> {
         let unusable =
             |reason: String| RegistryError::Unusable { location: store.shown().to_owned(), reason };
         let bytes = match store.get("weir.json").await? {
@@ -77,9 +131,18 @@ impl Registry {
                     keys: Default::default(),
                 };
                 let text = serde_json::to_vec_pretty(&info).map_err(|error| unusable(error.to_string()))?;
-                store.create("weir.json", Bytes::from(text)).await?;
-                let written = store.get("weir.json").await?;
-                written.ok_or_else(|| unusable("weir.json was written and is not there".to_owned()))?
+                // Of several at once one is first; all read what it wrote.
+                let created = store.create("weir.json", Bytes::from(text.clone())).await;
+                if created.as_ref().is_err_and(|e| e.is_not_implemented()) && options.single_writer {
+                    store.overwrite("weir.json", Bytes::from(text)).await?;
+                }
+                match (store.get("weir.json").await?, created) {
+                    (Some(written), _) => written,
+                    (None, Err(error)) => return Err(error.into()),
+                    (None, Ok(_)) => {
+                        return Err(unusable("weir.json was written and is not there".to_owned()));
+                    }
+                }
             }
         };
         let info: RegistryInfo =
@@ -87,7 +150,9 @@ impl Registry {
         if info.format > FORMAT {
             return Err(unusable(format!("it has format {}, and this program knows {FORMAT}", info.format)));
         }
-        Ok(Registry { store, info, states: Mutex::default() })
+        sweep::when_due(&store).await;
+        let (views, writable) = (Mutex::default(), OnceCell::new());
+        Ok(Registry { store, info, options, views, writable })
     }
 
     /// What the registry is.
@@ -100,102 +165,114 @@ impl Registry {
         &self.store
     }
 
-    /// The newest state of `model`; before its first revision an empty one.
+    pub(super) fn options(&self) -> &RegistryOptions {
+        &self.options
+    }
+
+    /// Whether this process may write: the store must not let two create the same object. Checked once, before the
+    /// first commit.
     ///
     /// # Errors
-    /// [`RegistryError`]; what was known before is still known.
+    /// [`RegistryError::Unusable`] when it does, [`RegistryError::Store`] when it cannot be written to.
+    pub async fn check_writable(&self) -> Result<(), RegistryError> {
+        if self.options.single_writer {
+            return Ok(());
+        }
+        self.writable.get_or_try_init(|| probe::check(&self.store)).await.map(|()| ())
+    }
+
+    /// The newest state of `model` that could be verified; before its first revision an empty one. Whether the log goes
+    /// on and cannot be used is in [`Registry::view`].
+    ///
+    /// # Errors
+    /// [`RegistryError::Store`]; what was known before is still known.
     pub async fn state(&self, model: &ModelName) -> Result<Arc<ModelState>, RegistryError> {
-        let known = self.states.lock().get(model).cloned();
-        let mut state = known.unwrap_or_else(|| Arc::new(ModelState::new(model.clone())));
-        while let Some(bytes) = self.store.get(&revision_key(model, state.rev + 1)).await? {
-            let next = Arc::make_mut(&mut state);
-            let rev = next.rev + 1;
-            let log = |source: FoldError| RegistryError::Log { model: model.to_string(), rev, source };
-            let revision = Revision::parse(&bytes).map_err(log)?;
-            next.apply(&revision, &sha256_hex(&bytes)).map_err(log)?;
-        }
-        let mut states = self.states.lock();
-        match states.get(model) {
-            Some(newer) if newer.rev > state.rev => state = Arc::clone(newer),
-            _ => {
-                states.insert(model.clone(), Arc::clone(&state));
-            }
-        }
-        Ok(state)
+        Ok(self.view(model).await?.state)
     }
 
-    /// Changes `model`: writes what `plan` wants of its newest state as the next revision. An empty plan writes
-    /// nothing. `plan` may be called several times.
+    /// The state that was read last, without asking the store; `None` when it was never read.
+    pub fn known(&self, model: &ModelName) -> Option<View> {
+        self.views.lock().get(model).cloned()
+    }
+
+    /// The newest state of `model` and whether its log is whole. One read when nothing changed.
     ///
     /// # Errors
-    /// [`RegistryError`]. After [`RegistryError::Store`] the revision may have been written all the same.
-    pub async fn commit<P>(
-        &self,
-        model: &ModelName,
-        intent: &Intent,
-        plan: P,
-    ) -> Result<Commit, RegistryError>
-    where
-        P: Fn(&ModelState) -> Result<Vec<Op>, Refusal>,
-    {
-        let commit_id = Uuid::now_v7();
-        let time = Utc::now().trunc_subsecs(3);
-        for _ in 0..TRIES_MAX {
-            let state = self.state(model).await?;
-            if let Some(expected) = intent.if_match.filter(|expected| *expected != state.rev) {
-                return Err(Refusal::Stale { expected, current: state.rev }.into());
-            }
-            let ops = plan(&state)?;
-            if ops.is_empty() {
-                return Ok(Commit { rev: state.rev, state });
-            }
-            let revision = self.next_revision(&state, intent, commit_id, time, ops)?;
-            if self.publish(&revision).await? {
-                return Ok(Commit { rev: revision.rev, state: self.state(model).await? });
-            }
-        }
-        Err(RegistryError::Contended { model: model.to_string(), tries: TRIES_MAX })
-    }
-
-    /// The revision that would follow `state`, checked to fold.
-    fn next_revision(
-        &self,
-        state: &ModelState,
-        intent: &Intent,
-        commit_id: Uuid,
-        time: DateTime<Utc>,
-        ops: Vec<Op>,
-    ) -> Result<Revision, RegistryError> {
-        if intent.reason.trim().is_empty() && ops.iter().any(Op::needs_reason) {
-            return Err(Refusal::Invalid("a reason is needed".to_owned()).into());
-        }
-        let revision = Revision {
-            format: FORMAT,
-            model: state.model.clone(),
-            rev: state.rev + 1,
-            prev: state.head.clone(),
-            commit_id,
-            time,
-            actor: intent.actor.clone(),
-            reason: intent.reason.clone(),
-            request_id: intent.request_id.clone(),
-            ops,
-            sig: None,
+    /// [`RegistryError::Store`]; what was known before is still known.
+    pub async fn view(&self, model: &ModelName) -> Result<View, RegistryError> {
+        // After a fault nothing is continued: what stands before it may have been repaired as well.
+        let (mut state, known_rev) = match self.known(model) {
+            Some(View { state, fault: None }) => (state, 0),
+            _ => self.load(model).await?,
         };
-        let tried = state.clone().apply(&revision, "");
-        tried.map_err(|error| Refusal::Precondition(error.to_string()))?;
-        Ok(revision)
+        let replayed = replay(&self.store, &mut state, known_rev).await;
+        let fault = match replayed {
+            Ok(fault) => fault.map(Arc::new),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(self.remember(View { state, fault }))
     }
 
-    /// Creates the revision's file. False when another was first.
-    async fn publish(&self, revision: &Revision) -> Result<bool, RegistryError> {
-        let key = revision_key(&revision.model, revision.rev);
-        let bytes = revision.to_bytes().map_err(|error| Refusal::Invalid(error.to_string()))?;
-        if self.store.create(&key, Bytes::from(bytes)).await? {
-            return Ok(true);
+    /// A state to start from, and a revision that is known to have been written.
+    async fn load(&self, model: &ModelName) -> Result<(Arc<ModelState>, u64), RegistryError> {
+        let head = heads::read(&self.store, model).await?;
+        let snapshot = snapshot::load(&self.store, model, head).await?;
+        let state = snapshot.unwrap_or_else(|| ModelState::new(model.clone()));
+        Ok((Arc::new(state), head.unwrap_or_default()))
+    }
+
+    pub(super) fn remember_state(&self, state: &Arc<ModelState>) {
+        self.remember(View { state: Arc::clone(state), fault: None });
+    }
+
+    /// Keeps `view` unless a newer one is known, and returns the one that is kept.
+    fn remember(&self, view: View) -> View {
+        let before = {
+            let mut views = self.views.lock();
+            let before = views.get(&view.state.model).cloned();
+            match before {
+                Some(newer) if newer.state.rev > view.state.rev => return newer,
+                before => {
+                    if before.is_none() && views.len() >= STATES_MAX {
+                        let any = views.keys().next().cloned();
+                        any.and_then(|any| views.remove(&any));
+                    }
+                    views.insert(view.state.model.clone(), view.clone());
+                    before
+                }
+            }
+        };
+        self.tell(before.and_then(|view| view.fault).as_deref(), &view);
+        view
+    }
+
+    /// Says loudly, and once, that a log cannot be followed.
+    fn tell(&self, before: Option<&LogFault>, view: &View) {
+        let model = &view.state.model;
+        match (before, view.fault.as_deref()) {
+            (before, Some(fault)) if before != Some(fault) => {
+                let rev = fault.rev;
+                match &fault.source {
+                    FoldError::Newer(_) => {
+                        tracing::warn!(%model, rev, error = %fault.source, "the model is read-only here");
+                    }
+                    source => {
+                        let kept = view.state.rev;
+                        tracing::error!(%model, rev, kept, error = %source, "the model's log is damaged: the last \
+                            verified state stays in use, and changes are refused");
+                    }
+                }
+                self.options.observer.iter().for_each(|observer| observer.fault(fault));
+            }
+            (Some(_), None) => {
+                tracing::info!(%model, rev = view.state.rev, "the model's log is whole again");
+                self.options.observer.iter().for_each(|observer| observer.healed(model));
+            }
+            _ => {}
         }
-        let winner = self.store.get(&key).await?;
-        let is_mine = |bytes: Bytes| Revision::parse(&bytes).is_ok_and(|r| r.commit_id == revision.commit_id);
-        Ok(winner.is_some_and(is_mine))
+    }
+
+    pub(super) fn observe_conflict(&self, model: &ModelName) {
+        self.options.observer.iter().for_each(|observer| observer.conflict(model));
     }
 }

@@ -1,6 +1,9 @@
 //! Why a log cannot be folded, and why a change is refused.
 
+use rustix::io::Errno;
+
 use crate::error::{Code, Coded};
+use crate::model::ModelName;
 
 /// Why a revision does not continue a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +34,25 @@ pub enum FoldError {
         /// Why.
         reason: String,
     },
+}
+
+/// Where a model's log cannot be followed any further. What stands before is verified and stays in use; the model
+/// cannot be changed until a later read gets past it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("model '{model}', revision {rev}: {source}")]
+pub struct LogFault {
+    /// The model.
+    pub model: ModelName,
+    /// The first revision that cannot be used.
+    pub rev: u64,
+    /// Why.
+    pub source: FoldError,
+}
+
+impl From<LogFault> for RegistryError {
+    fn from(fault: LogFault) -> RegistryError {
+        RegistryError::Log { model: fault.model.to_string(), rev: fault.rev, source: fault.source }
+    }
 }
 
 /// Why a change is refused. Nothing was written.
@@ -96,18 +118,94 @@ pub enum StoreError {
         reason: String,
     },
     /// A read or write failed.
-    #[error("{key}: {source}")]
+    #[error("{key}: {source}{}", explain(source))]
     Io {
         /// The object.
         key: String,
         /// Why.
         source: object_store::Error,
     },
+    /// An object is larger than anything that the registry writes.
+    #[error("{key}: it has {size} bytes, more than any such file may have")]
+    TooLarge {
+        /// The object.
+        key: String,
+        /// Its length in bytes.
+        size: u64,
+    },
 }
 
 impl StoreError {
     pub(super) fn io(key: &str, source: object_store::Error) -> StoreError {
         StoreError::Io { key: key.to_owned(), source }
+    }
+
+    /// Whether the same call may succeed a moment later.
+    pub(super) fn is_transient(&self) -> bool {
+        use object_store::Error;
+        match self {
+            StoreError::Io { source, .. } => match source {
+                Error::PermissionDenied { .. }
+                | Error::Unauthenticated { .. }
+                | Error::NotSupported { .. }
+                | Error::NotImplemented { .. }
+                | Error::InvalidPath { .. }
+                | Error::UnknownConfigurationKey { .. } => false,
+                _ => !errno(source).is_some_and(is_permanent),
+            },
+            StoreError::Location { .. } | StoreError::TooLarge { .. } => false,
+        }
+    }
+
+    /// Whether the store cannot create an object only if there is none.
+    pub(super) fn is_not_implemented(&self) -> bool {
+        matches!(self, StoreError::Io { source: object_store::Error::NotImplemented { .. }, .. })
+    }
+}
+
+/// The operating system's error below one of the store.
+fn errno(error: &object_store::Error) -> Option<Errno> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            if let Some(errno) = Errno::from_io_error(io) {
+                return Some(errno);
+            }
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Whether waiting a moment cannot help.
+fn is_permanent(errno: Errno) -> bool {
+    let list = [
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::ROFS,
+        Errno::PERM,
+        Errno::ACCESS,
+        Errno::OPNOTSUPP,
+        Errno::NOSYS,
+        Errno::MLINK,
+        Errno::NOTDIR,
+        Errno::ISDIR,
+        Errno::NAMETOOLONG,
+    ];
+    list.contains(&errno)
+}
+
+/// What an error of the operating system means for a registry in a directory.
+fn explain(error: &object_store::Error) -> &'static str {
+    match errno(error) {
+        Some(Errno::NOSPC | Errno::DQUOT) => " (the disk of the registry is full; nothing was changed)",
+        Some(Errno::ROFS) => " (the registry's file system is mounted read-only)",
+        Some(Errno::ACCESS) => " (this user may not write there)",
+        Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => {
+            " (the file system has no hard links, which a registry in a directory needs: use another one or a bucket)"
+        }
+        Some(Errno::MFILE | Errno::NFILE) => " (too many files are open: raise the limit, see ulimit -n)",
+        _ => "",
     }
 }
 
@@ -134,12 +232,16 @@ pub enum RegistryError {
         /// Why.
         source: FoldError,
     },
-    /// Others were faster too often.
-    #[error("model '{model}' is changed by others all the time: the change was tried {tries} times")]
+    /// Others were faster too often. Nothing was written.
+    #[error(
+        "model '{model}' is changed by others all the time, last by revision {rev}: gave up after {tries} tries"
+    )]
     Contended {
         /// The model.
         model: String,
-        /// How often.
+        /// The revision that was in the way last.
+        rev: u64,
+        /// How often it was tried.
         tries: u32,
     },
     /// `weir.json` is missing, damaged or newer than this program.

@@ -15,7 +15,13 @@ pub mod record;
 pub mod state;
 mod apply;
 pub mod store;
+mod replay;
+pub mod snapshot;
+mod probe;
+mod sweep;
 pub mod client;
+mod commit;
+mod heads;
 pub mod ops;
 pub mod blobs;
 pub mod leases;
@@ -34,11 +40,15 @@ pub mod error;
 mod sample;
 
 pub use self::blobs::BlobError;
-pub use self::client::{Commit, Registry, RegistryInfo};
-pub use self::error::{FoldError, Refusal, RegistryError, StoreError};
+pub use self::client::{Commit, Observer, Registry, RegistryInfo, RegistryOptions, View};
+pub use self::error::{FoldError, LogFault, Refusal, RegistryError, StoreError};
+pub use self::heads::Seen;
 pub use self::leases::{Health, Lease, LoadedState, ModelLease};
 pub use self::op::Op;
 pub use self::record::{DeploymentSpec, FileRef, StickyKey, VersionRecord};
 pub use self::revision::{Actor, Intent, Revision};
 pub use self::state::{ModelState, Moment, VersionState};
 pub use self::store::{Store, StoreOptions};
+
+#[cfg(test)]
+mod tests;

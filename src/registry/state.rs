@@ -146,6 +146,14 @@ impl ModelState {
     /// # Errors
     /// [`FoldError`] when the revision is not the next one, or says what cannot have happened.
     pub fn apply(&mut self, revision: &Revision, hash: &str) -> Result<(), FoldError> {
+        let mut next = self.clone();
+        next.apply_in_place(revision, hash)?;
+        *self = next;
+        Ok(())
+    }
+
+    /// As [`ModelState::apply`], for long logs: without the copy, so on an error the state is of no more use.
+    pub(super) fn apply_in_place(&mut self, revision: &Revision, hash: &str) -> Result<(), FoldError> {
         let broken = |reason: &str| FoldError::Broken { after: self.rev, reason: reason.to_owned() };
         if revision.format > FORMAT {
             return Err(FoldError::Newer(format!("format {}", revision.format)));
@@ -159,7 +167,6 @@ impl ModelState {
         if revision.prev != self.head {
             return Err(broken("its hash of the revision before is another"));
         }
-        let mut next = self.clone();
         let moment = Moment {
             rev: revision.rev,
             time: revision.time,
@@ -167,12 +174,11 @@ impl ModelState {
             reason: revision.reason.clone(),
         };
         for op in &revision.ops {
-            next.apply_op(op, &moment, revision.commit_id)?;
+            self.apply_op(op, &moment, revision.commit_id)?;
         }
-        next.rev = revision.rev;
-        next.updated = Some(revision.time);
-        next.head = hash.to_owned();
-        *self = next;
+        self.rev = revision.rev;
+        self.updated = Some(revision.time);
+        self.head = hash.to_owned();
         Ok(())
     }
 

@@ -5,16 +5,30 @@
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{
+    ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutOptions, PutPayload, RetryConfig,
+};
 use url::Url;
 
 use super::error::StoreError;
+
+/// Largest object that is read or written in one piece. Files of versions are streamed and have no such bound.
+pub const OBJECT_LEN_MAX: u64 = 64 << 20;
+
+/// How often a bucket's client tries again by itself, and for how long: the registry has its own patience above it.
+const BUCKET_RETRIES_MAX: usize = 4;
+const BUCKET_RETRY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -35,6 +49,10 @@ impl Default for StoreOptions {
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<dyn ObjectStore>,
+    /// The same store without fsync, for what can be derived again: hints and snapshots.
+    derived: Arc<dyn ObjectStore>,
+    /// The directory below, when it is one.
+    folder: Option<Arc<FilePath>>,
     /// For messages: the URL or path, without credentials.
     shown: Arc<str>,
 }
@@ -56,17 +74,20 @@ impl Store {
             std::fs::create_dir_all(&folder).map_err(|error| unusable(error.to_string()))?;
             let local =
                 LocalFileSystem::new_with_prefix(&folder).map_err(|error| unusable(error.to_string()))?;
-            let shown = folder.display().to_string();
-            return Ok(Store { inner: Arc::new(local.with_fsync(options.fsync)), shown: shown.into() });
+            return Ok(Store {
+                derived: Arc::new(local.clone()),
+                inner: Arc::new(local.with_fsync(options.fsync)),
+                shown: folder.display().to_string().into(),
+                folder: Some(folder.into()),
+            });
         }
         let url = url.ok_or_else(|| unusable("it is neither a directory nor a URL".to_owned()))?;
-        let (bucket, prefix) = object_store::parse_url_opts(&url, options.options.iter().cloned())
-            .map_err(|error| unusable(error.to_string()))?;
+        let bucket = open_bucket(&url, &options.options).map_err(|error| unusable(error.to_string()))?;
         let mut shown = url.clone();
-        // Neither can fail for the schemes that `parse_url_opts` takes; what is shown is only shown.
+        // Neither can fail for the schemes that are taken; what is shown is only shown.
         shown.set_password(None).ok();
         shown.set_query(None);
-        Ok(Store { inner: Arc::new(PrefixStore::new(bucket, prefix)), shown: shown.as_str().into() })
+        Ok(Store::over(bucket, shown.as_str()))
     }
 
     /// A store in memory, for tests.
@@ -76,12 +97,17 @@ impl Store {
 
     /// A store over `inner`.
     pub fn over(inner: Arc<dyn ObjectStore>, shown: &str) -> Store {
-        Store { inner, shown: shown.into() }
+        Store { derived: Arc::clone(&inner), inner, folder: None, shown: shown.into() }
     }
 
     /// The location, without credentials.
     pub fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// The directory below, when it is one.
+    pub(super) fn folder(&self) -> Option<&FilePath> {
+        self.folder.as_deref()
     }
 
     /// The store below, for streams and listings.
@@ -92,14 +118,17 @@ impl Store {
     /// The object at `key`; `None` when there is none.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError`]; it has more than [`OBJECT_LEN_MAX`] bytes, for example.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        let read = async { self.inner.get(&Path::from(key)).await?.bytes().await };
-        match read.await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(StoreError::io(key, error)),
+        let found = match self.inner.get(&Path::from(key)).await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(StoreError::io(key, error)),
+        };
+        if found.meta.size > OBJECT_LEN_MAX {
+            return Err(StoreError::TooLarge { key: key.to_owned(), size: found.meta.size });
         }
+        found.bytes().await.map(Some).map_err(|error| StoreError::io(key, error))
     }
 
     /// Creates `key`. False when there is an object already, which may be this caller's own.
@@ -123,4 +152,76 @@ impl Store {
         let put = self.inner.put(&Path::from(key), PutPayload::from(bytes)).await;
         put.map(drop).map_err(|error| StoreError::io(key, error))
     }
+
+    /// Writes what can be derived again, whatever was there: on a directory it may not be on the disk yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) async fn overwrite_derived(&self, key: &str, bytes: Bytes) -> Result<(), StoreError> {
+        let put = self.derived.put(&Path::from(key), PutPayload::from(bytes)).await;
+        put.map(drop).map_err(|error| StoreError::io(key, error))
+    }
+
+    /// Removes what can be derived again. That it is gone already is no error.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) async fn remove_derived(&self, key: &str) -> Result<(), StoreError> {
+        match self.derived.delete(&Path::from(key)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(StoreError::io(key, error)),
+        }
+    }
+
+    /// What lies in `folder`, in no order.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub async fn list(&self, folder: &str) -> Result<Vec<ObjectMeta>, StoreError> {
+        let listed: Result<Vec<_>, _> = self.inner.list(Some(&Path::from(folder))).try_collect().await;
+        listed.map_err(|error| StoreError::io(folder, error))
+    }
+
+    /// The names of the folders in `folder`, in no order.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub async fn list_folders(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let listed = self.inner.list_with_delimiter(Some(&Path::from(folder))).await;
+        let listed = listed.map_err(|error| StoreError::io(folder, error))?;
+        let names = listed.common_prefixes.iter().filter_map(|prefix| prefix.filename().map(str::to_owned));
+        Ok(names.collect())
+    }
+}
+
+/// A bucket and the folder in it that `url` names.
+fn open_bucket(url: &Url, options: &[(String, String)]) -> Result<Arc<dyn ObjectStore>, object_store::Error> {
+    let (scheme, folder) = ObjectStoreScheme::parse(url).map_err(object_store::Error::from)?;
+    let retry = RetryConfig {
+        max_retries: BUCKET_RETRIES_MAX,
+        retry_timeout: BUCKET_RETRY_TIMEOUT,
+        ..RetryConfig::default()
+    };
+    // Options that another kind of store knows are left out, so that one set of them can serve several locations.
+    macro_rules! build {
+        ($builder:ty) => {{
+            let mut builder = <$builder>::new().with_url(url.as_str()).with_retry(retry);
+            for (name, value) in options {
+                if let Ok(key) = name.to_ascii_lowercase().parse() {
+                    builder = builder.with_config(key, value);
+                }
+            }
+            Arc::new(PrefixStore::new(builder.build()?, folder)) as Arc<dyn ObjectStore>
+        }};
+    }
+    Ok(match scheme {
+        ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder),
+        ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder),
+        ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder),
+        _ => {
+            return Err(object_store::Error::NotSupported {
+                source: format!("'{}' is not s3, az, gs or file", url.scheme()).into(),
+            });
+        }
+    })
 }
