@@ -2,6 +2,9 @@
 //!
 //! It joins the repository, the serving table and, later, the registry. The data plane never waits for it.
 
+pub mod events;
+pub mod webhooks;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
