@@ -1,9 +1,10 @@
 //! The control plane's door: operations that change what is served.
 //!
-//! It joins the repository, the serving table and, later, the registry. The data plane never waits for it.
+//! It joins the repository, the serving table and the registry. The data plane never waits for it.
 
-pub mod events;
-pub mod webhooks;
+mod registry;
+
+pub use self::registry::{Follow, RegistryDoor};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,6 +53,9 @@ pub enum ControlError {
     /// Whoever asks may not do it.
     #[error(transparent)]
     Refused(#[from] AuthError),
+    /// The server was started without a registry.
+    #[error("this server has no registry: start it with --registry")]
+    NoRegistry,
     /// A parameter cannot be used.
     #[error("{reason}")]
     Invalid {
@@ -65,7 +69,7 @@ impl Coded for ControlError {
         match self {
             ControlError::UnknownModel { .. } => Code::NotFound,
             ControlError::LoadFailed { .. } | ControlError::Invalid { .. } => Code::InvalidArgument,
-            ControlError::NotAllowed { .. } => Code::FailedPrecondition,
+            ControlError::NotAllowed { .. } | ControlError::NoRegistry => Code::FailedPrecondition,
             ControlError::Refused(error) => error.code(),
         }
     }
@@ -84,17 +88,31 @@ pub struct ControlPlane {
     manager: Arc<Manager>,
     /// Whether anyone who reaches the server may load and unload models: the operator said so.
     is_open: bool,
+    registry: Option<RegistryDoor>,
 }
 
 impl ControlPlane {
     /// The door to `manager`, for those whose identity allows it.
     pub fn new(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: false }
+        ControlPlane { manager, is_open: false, registry: None }
     }
 
     /// The same, for anyone: `--allow-remote-control` on a server without credentials.
     pub fn open(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: true }
+        ControlPlane { manager, is_open: true, registry: None }
+    }
+
+    /// The same, with a registry.
+    pub fn with_registry(self, registry: RegistryDoor) -> ControlPlane {
+        ControlPlane { registry: Some(registry), ..self }
+    }
+
+    /// The registry.
+    ///
+    /// # Errors
+    /// [`ControlError::NoRegistry`].
+    pub fn registry(&self) -> Result<&RegistryDoor, ControlError> {
+        self.registry.as_ref().ok_or(ControlError::NoRegistry)
     }
 
     /// Loads or reloads a model for `who` and waits until it is served.

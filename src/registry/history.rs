@@ -83,6 +83,25 @@ pub(super) fn files<'a>(
     futures_util::stream::iter(from..=to).map(read).buffered(AT_A_TIME)
 }
 
+/// The revisions of `model` in `range`, ascending; fewer where the log ends. What they lead to is not checked.
+///
+/// # Errors
+/// [`RegistryError`].
+pub async fn range(
+    store: &Store,
+    model: &ModelName,
+    range: std::ops::Range<u64>,
+) -> Result<Vec<Revision>, RegistryError> {
+    let mut revisions = Vec::new();
+    let mut stream = std::pin::pin!(files(store, model, range.start, range.end.saturating_sub(1)));
+    while let Some((rev, bytes)) = stream.try_next().await? {
+        let Some(bytes) = bytes else { break };
+        let log = |source: FoldError| RegistryError::Log { model: model.to_string(), rev, source };
+        revisions.push(Revision::parse(&bytes).map_err(log)?);
+    }
+    Ok(revisions)
+}
+
 /// Every revision of `model` up to its newest state, which they are proved to lead to.
 ///
 /// # Errors

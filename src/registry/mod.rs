@@ -37,7 +37,7 @@ pub mod keys;
 pub mod verify;
 pub mod error;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 
 pub use self::blobs::BlobError;
 pub use self::client::{Commit, Observer, Registry, RegistryInfo, RegistryOptions, View};

@@ -4,7 +4,7 @@ use super::record::{FileRef, OnnxRecord, TensorRecord, ValidationRecord, Version
 use super::revision::{Actor, Intent, sha256_hex};
 
 /// Somebody who wants something.
-pub(super) fn intent() -> Intent {
+pub(crate) fn intent() -> Intent {
     Intent {
         actor: Actor { sub: "ada@desk".to_owned(), method: "cli".to_owned() },
         reason: "because".to_owned(),
@@ -14,7 +14,7 @@ pub(super) fn intent() -> Intent {
 }
 
 /// A version of `files`, of which the first is the model.
-pub(super) fn record(files: Vec<FileRef>) -> VersionRecord {
+pub(crate) fn record(files: Vec<FileRef>) -> VersionRecord {
     let tensor =
         |name: &str| TensorRecord { name: name.to_owned(), datatype: "FP32".to_owned(), shape: vec![-1, 4] };
     let listed: String = files.iter().map(|file| format!("{}  {}\n", file.sha256, file.path)).collect();

@@ -23,7 +23,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("control", &["error", "tensor", "model", "infer", "events", "metrics", "access", "serving", "registry"]),
     (
         "transport",
-        &["error", "tensor", "model", "infer", "metrics", "access", "protocol", "serving", "control"],
+        &[
+            "error", "tensor", "model", "infer", "metrics", "access", "protocol", "serving", "registry",
+            "control",
+        ],
     ),
     (
         "app",

@@ -3,6 +3,7 @@
 //! Inference is matched and answered without a router, middleware or a boxed future; everything else is answered by
 //! plain functions of the two doors, `Engine` and `ControlPlane`.
 
+mod api;
 mod body;
 mod compression;
 mod describe;
@@ -23,11 +24,13 @@ use http::{HeaderMap, HeaderName, Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use serde_json::json;
+use tower::ServiceExt;
 
+pub use self::api::document as openapi_document;
 pub use self::infer::TIMEOUT_HEADER;
 pub use self::metrics::MetricsDoor;
 
-use self::reply::Reply;
+use self::reply::{Reply, ReplyBody};
 use self::route::{NoRoute, Route, Target};
 use super::inflight::InFlight;
 use super::listener::{Listener, Versions};
@@ -75,15 +78,57 @@ impl HttpDoor {
     /// Serves REST on `listener` until `shutdown` ends.
     pub async fn serve(self, listener: Listener, shutdown: ShutdownSignal) {
         let limits = self.limits.clone();
+        let api = self.api();
         let door = Arc::new(self);
         let service_for = move |peer: Arc<Peer>| {
-            let door = Arc::clone(&door);
+            let (door, api) = (Arc::clone(&door), api.clone());
             hyper::service::service_fn(move |request: Request<Incoming>| {
                 let (door, peer) = (Arc::clone(&door), Arc::clone(&peer));
-                async move { Ok::<_, Infallible>(door.answer(request, &peer).await) }
+                // The router is cloned for its own requests only.
+                let api = api::is_for(request.uri().path()).then(|| api.clone());
+                async move {
+                    Ok::<_, Infallible>(match api {
+                        Some(api) => Box::pin(door.answer_api(api, request, peer)).await,
+                        None => door.answer(request, &peer).await,
+                    })
+                }
             })
         };
         listener.serve(service_for, Versions::Both, &limits, shutdown).await;
+    }
+
+    /// The router of the registry's API.
+    fn api(&self) -> axum::Router {
+        api::router(api::ApiState { control: Arc::clone(&self.control), access: Arc::clone(&self.access) })
+    }
+
+    /// Answers one request to the registry's API.
+    async fn answer_api<B>(&self, api: axum::Router, mut request: Request<B>, peer: Arc<Peer>) -> Reply
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        if let Some(refusal) = self.refuse_headers(request.headers()) {
+            return refusal;
+        }
+        let id = request.headers().get(REQUEST_ID).cloned();
+        request.extensions_mut().insert(peer);
+        let mut reply = match api.oneshot(request.map(axum::body::Body::new)).await {
+            Ok(response) => response.map(ReplyBody::from),
+            Err(never) => match never {},
+        };
+        if let Some(id) = id {
+            reply.headers_mut().insert(REQUEST_ID, id);
+        }
+        reply
+    }
+
+    /// The answer to headers that are too large.
+    fn refuse_headers(&self, headers: &HeaderMap) -> Option<Reply> {
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let max = self.limits.header_bytes_max;
+        let message = format!("the headers are larger than {max} bytes");
+        (bytes > max).then(|| reply::error_text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &message))
     }
 
     /// Answers one request.
@@ -93,11 +138,8 @@ impl HttpDoor {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
-        let header_bytes: usize =
-            head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if header_bytes > self.limits.header_bytes_max {
-            let message = format!("the headers are larger than {} bytes", self.limits.header_bytes_max);
-            return reply::error_text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &message);
+        if let Some(refusal) = self.refuse_headers(&head.headers) {
+            return refusal;
         }
         let mut reply = match route::route(&head.method, head.uri.path()) {
             Ok(Route::Infer(target)) => match self.admit_reader(&head.headers, peer, Some(&target.model)) {

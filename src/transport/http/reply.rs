@@ -17,19 +17,21 @@ use crate::protocol::status::{Failure, http_status};
 /// The answer of every route.
 pub(super) type Reply = Response<ReplyBody>;
 
-/// A body whose length is known: slices that are sent one after the other and never copied here.
+/// A body: slices whose length is known, sent one after the other and never copied here; or whatever the API makes.
 #[derive(Debug, Default)]
 pub(crate) struct ReplyBody {
     first: Bytes,
     rest: VecDeque<Bytes>,
     remaining: u64,
+    /// Stands instead of the slices.
+    made: Option<axum::body::Body>,
 }
 
 impl ReplyBody {
     /// A body of `first` and then `rest`.
     pub(super) fn chain(first: Bytes, rest: Vec<Bytes>) -> ReplyBody {
         let remaining = std::iter::once(&first).chain(&rest).map(|part| part.len() as u64).sum();
-        ReplyBody { first, rest: rest.into(), remaining }
+        ReplyBody { first, rest: rest.into(), remaining, made: None }
     }
 
     /// The parts that are not sent yet.
@@ -41,7 +43,13 @@ impl ReplyBody {
 impl From<Bytes> for ReplyBody {
     fn from(bytes: Bytes) -> ReplyBody {
         let remaining = bytes.len() as u64;
-        ReplyBody { first: bytes, rest: VecDeque::new(), remaining }
+        ReplyBody { first: bytes, rest: VecDeque::new(), remaining, made: None }
+    }
+}
+
+impl From<axum::body::Body> for ReplyBody {
+    fn from(body: axum::body::Body) -> ReplyBody {
+        ReplyBody { made: Some(body), ..ReplyBody::default() }
     }
 }
 
@@ -51,8 +59,12 @@ impl Body for ReplyBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(body) = &mut self.made {
+            // What the API makes does not fail; an end is all that could be told of it anyway.
+            return Pin::new(body).poll_frame(cx).map(|frame| frame.and_then(Result::ok).map(Ok));
+        }
         while self.remaining > 0 {
             let next = self.rest.pop_front().unwrap_or_default();
             let part = std::mem::replace(&mut self.first, next);
@@ -65,11 +77,11 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.remaining == 0
+        self.made.as_ref().map_or(self.remaining == 0, Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.remaining)
+        self.made.as_ref().map_or_else(|| SizeHint::with_exact(self.remaining), Body::size_hint)
     }
 }
 

@@ -1,0 +1,123 @@
+//! The registry, as those see it who read and change it through this server. A change that was made here is served at
+//! once, without waiting for the next look at the store.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+
+use crate::model::ModelName;
+use crate::registry::leases::{self, Lease};
+use crate::registry::ops::{self, Change};
+use crate::registry::{
+    Intent, ModelState, Op, Refusal, Registry, RegistryError, RegistryInfo, Revision, history,
+};
+
+/// Carries out what the registry says, and knows how old its knowledge is.
+pub trait Follow: Send + Sync + std::fmt::Debug {
+    /// The deployment that it follows.
+    fn deployment(&self) -> &str;
+
+    /// Time since the store last answered; `None` before the first answer.
+    fn staleness(&self) -> Option<Duration>;
+
+    /// Looks at the registry now, and returns when what it found is carried out or has failed.
+    fn refresh(&self) -> futures_util::future::BoxFuture<'_, Result<(), RegistryError>>;
+
+    /// Carries out what `state` says without a look at the store. Does not wait.
+    fn adopt(&self, state: &Arc<ModelState>);
+}
+
+/// The registry of this server.
+#[derive(Debug, Clone)]
+pub struct RegistryDoor {
+    registry: Arc<Registry>,
+    follower: Option<Arc<dyn Follow>>,
+}
+
+impl RegistryDoor {
+    /// The door to `registry`, whose deployment `follower` serves.
+    pub fn new(registry: Arc<Registry>, follower: Option<Arc<dyn Follow>>) -> RegistryDoor {
+        RegistryDoor { registry, follower }
+    }
+
+    /// What the registry is.
+    pub fn info(&self) -> &RegistryInfo {
+        self.registry.info()
+    }
+
+    /// The registry itself, to read from.
+    pub fn inner(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The deployment that this server follows.
+    pub fn deployment(&self) -> Option<&str> {
+        self.follower.as_deref().map(Follow::deployment)
+    }
+
+    /// Time since the store last answered.
+    pub fn staleness(&self) -> Option<Duration> {
+        self.follower.as_deref().and_then(Follow::staleness)
+    }
+
+    /// The newest state of `model`.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn state(&self, model: &ModelName) -> Result<Arc<ModelState>, RegistryError> {
+        self.registry.state(model).await
+    }
+
+    /// The revisions in `range`, ascending; fewer where the log ends.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn revisions(
+        &self,
+        model: &ModelName,
+        range: Range<u64>,
+    ) -> Result<Vec<Revision>, RegistryError> {
+        history::range(self.registry.store(), model, range).await
+    }
+
+    /// The servers that told of themselves lately.
+    ///
+    /// # Errors
+    /// [`RegistryError::Store`].
+    pub async fn leases(&self) -> Result<Vec<Lease>, RegistryError> {
+        Ok(leases::read_current(self.registry.store(), Utc::now()).await?)
+    }
+
+    /// Changes `model` as `plan` wants, or proposes it where the model's policy asks for a second person.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; after [`RegistryError::Store`] the change may have been made all the same.
+    pub async fn change<P>(
+        &self,
+        model: &ModelName,
+        intent: &Intent,
+        plan: P,
+    ) -> Result<Change, RegistryError>
+    where
+        P: Fn(&ModelState) -> Result<Vec<Op>, Refusal>,
+    {
+        let change = ops::change(&self.registry, model, intent, plan).await?;
+        if let Some(follower) = self.follower.as_deref().filter(|_| change.is_made()) {
+            follower.adopt(&change.state);
+        }
+        Ok(change)
+    }
+
+    /// Looks at the registry now, and returns when what was found is carried out.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn refresh(&self) -> Result<(), RegistryError> {
+        match self.follower.as_deref() {
+            Some(follower) => follower.refresh().await,
+            None => Ok(()),
+        }
+    }
+}
