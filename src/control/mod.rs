@@ -2,7 +2,9 @@
 //!
 //! It joins the repository, the serving table and the registry. The data plane never waits for it.
 
+pub mod events;
 mod registry;
+pub mod webhooks;
 
 pub use self::registry::{Follow, RegistryDoor};
 
