@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::error::{FoldError, LogFault, RegistryError};
+use super::keys::KeySource;
 use super::replay::replay;
 pub use super::replay::revision_key;
 use super::revision::FORMAT;
@@ -35,9 +36,6 @@ pub struct RegistryInfo {
     pub registry_id: Uuid,
     /// Always `sha256`.
     pub hash: String,
-    /// Keys whose signatures count: Ed25519 public keys in base64, by id.
-    #[serde(default)]
-    pub keys: std::collections::BTreeMap<String, String>,
 }
 
 /// How a registry is used.
@@ -85,6 +83,8 @@ pub struct Registry {
     views: Mutex<HashMap<ModelName, View>>,
     /// Set when the store has shown that it keeps what was created.
     writable: OnceCell<()>,
+    /// Whose signatures count.
+    keys: KeySource,
 }
 
 /// What is known of a model.
@@ -128,7 +128,6 @@ impl Registry {
                     format: FORMAT,
                     registry_id: Uuid::now_v7(),
                     hash: "sha256".to_owned(),
-                    keys: Default::default(),
                 };
                 let text = serde_json::to_vec_pretty(&info).map_err(|error| unusable(error.to_string()))?;
                 // Of several at once one is first; all read what it wrote.
@@ -151,8 +150,9 @@ impl Registry {
             return Err(unusable(format!("it has format {}, and this program knows {FORMAT}", info.format)));
         }
         sweep::when_due(&store).await;
+        let keys = KeySource::new(store.clone());
         let (views, writable) = (Mutex::default(), OnceCell::new());
-        Ok(Registry { store, info, options, views, writable })
+        Ok(Registry { store, info, options, views, writable, keys })
     }
 
     /// What the registry is.
@@ -181,6 +181,15 @@ impl Registry {
         self.writable.get_or_try_init(|| probe::check(&self.store)).await.map(|()| ())
     }
 
+    /// Whether the next revision may be written by this process: signed, when it must be, by a key that counts.
+    ///
+    /// # Errors
+    /// [`Refusal::Forbidden`](super::Refusal::Forbidden), or [`RegistryError`] when the keys cannot be read.
+    pub(super) async fn check_signer(&self) -> Result<(), RegistryError> {
+        let ring = self.keys.newest().await?;
+        Ok(ring.check_writer(self.options.signer.as_deref().map(Signer::id))?)
+    }
+
     /// The newest state of `model` that could be verified; before its first revision an empty one. Whether the log goes
     /// on and cannot be used is in [`Registry::view`].
     ///
@@ -205,18 +214,23 @@ impl Registry {
             Some(View { state, fault: None }) => (state, 0),
             _ => self.load(model).await?,
         };
-        let replayed = replay(&self.store, &mut state, known_rev).await;
-        let fault = match replayed {
-            Ok(fault) => fault.map(Arc::new),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(self.remember(View { state, fault }))
+        let mut fault = replay(&self.store, &self.keys, &mut state, known_rev).await?;
+        if fault.as_ref().is_some_and(|fault| matches!(fault.source, FoldError::Signature(_))) {
+            // By a key that was added a moment ago, perhaps.
+            self.keys.newest().await?;
+            fault = replay(&self.store, &self.keys, &mut state, known_rev).await?;
+        }
+        Ok(self.remember(View { state, fault: fault.map(Arc::new) }))
     }
 
     /// A state to start from, and a revision that is known to have been written.
     async fn load(&self, model: &ModelName) -> Result<(Arc<ModelState>, u64), RegistryError> {
         let head = heads::read(&self.store, model).await?;
-        let snapshot = snapshot::load(&self.store, model, head).await?;
+        // Nobody signs snapshots, so where signatures count they do not.
+        let snapshot = match self.keys.recent().await?.is_required() {
+            true => None,
+            false => snapshot::load(&self.store, model, head).await?,
+        };
         let state = snapshot.unwrap_or_else(|| ModelState::new(model.clone()));
         Ok((Arc::new(state), head.unwrap_or_default()))
     }

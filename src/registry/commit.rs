@@ -63,6 +63,7 @@ impl Registry {
         P: Fn(&ModelState) -> Result<Vec<Op>, Refusal>,
     {
         self.check_writable().await?;
+        self.check_signer().await?;
         let (commit_id, time) = (Uuid::now_v7(), Utc::now().trunc_subsecs(3));
         let mut backoff = Backoff::new(self.options().patience);
         loop {

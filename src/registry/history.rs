@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 
 use super::client::{Registry, revision_key};
-use super::error::{FoldError, RegistryError, StoreError};
+use super::error::{FoldError, LogFault, RegistryError, StoreError};
 use super::revision::{NO_PREVIOUS, Revision, sha256_hex};
 use super::state::ModelState;
 use super::store::Store;
@@ -69,7 +69,11 @@ pub(super) async fn whole(
     registry: &Registry,
     model: &ModelName,
 ) -> Result<std::sync::Arc<ModelState>, RegistryError> {
-    registry.state(model).await
+    let view = registry.view(model).await?;
+    match view.fault {
+        Some(fault) => Err(LogFault::clone(&fault).into()),
+        None => Ok(view.state),
+    }
 }
 
 /// The bytes of revisions `from..=to` in order; `None` for one that is missing.

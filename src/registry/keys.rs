@@ -14,16 +14,23 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, SubsecRound, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::error::{FoldError, Refusal, RegistryError, StoreError};
 use super::revision::{Actor, FORMAT, Intent, NO_PREVIOUS, Revision, Signature, sha256_hex};
 use super::sign::{Signer, check_public, is_signed};
 use super::store::Store;
 use crate::model::ModelName;
+
+/// Age at which keys are read again.
+const KEYS_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// One record of `keys/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,6 +241,42 @@ impl KeyRing {
             return wrong("its signature is wrong: it was changed after it was signed".to_owned());
         }
         Ok(())
+    }
+}
+
+/// The keys as a registry reads them: again when they are needed and a second old, so that a long log costs no more
+/// reads than it has revisions.
+#[derive(Debug)]
+pub(super) struct KeySource {
+    store: Store,
+    read: Mutex<Option<(Instant, Arc<KeyRing>)>>,
+}
+
+impl KeySource {
+    pub(super) fn new(store: Store) -> KeySource {
+        KeySource { store, read: Mutex::default() }
+    }
+
+    /// The keys as they were a second ago, or later.
+    pub(super) async fn recent(&self) -> Result<Arc<KeyRing>, RegistryError> {
+        let known = self.read.lock().clone();
+        match known {
+            Some((read, ring)) if read.elapsed() < KEYS_AGE_MAX => Ok(ring),
+            _ => self.newest().await,
+        }
+    }
+
+    /// The keys as they are now.
+    pub(super) async fn newest(&self) -> Result<Arc<KeyRing>, RegistryError> {
+        let now = Instant::now();
+        let known = self.read.lock().clone();
+        let mut ring = known.map(|(_, ring)| ring).unwrap_or_default();
+        let before = ring.number;
+        let read = Arc::make_mut(&mut ring).refresh(&self.store).await;
+        if read.is_ok() || ring.number > before {
+            *self.read.lock() = Some((now, Arc::clone(&ring)));
+        }
+        read.map(|()| ring)
     }
 }
 

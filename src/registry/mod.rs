@@ -35,6 +35,8 @@ pub mod election;
 pub mod webhook;
 pub mod keys;
 pub mod verify;
+pub mod audit;
+pub mod lineage;
 pub mod error;
 #[cfg(test)]
 pub(crate) mod sample;

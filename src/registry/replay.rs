@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::error::{FoldError, LogFault, StoreError};
+use super::error::{FoldError, LogFault, RegistryError, StoreError};
+use super::keys::{KeyRing, KeySource};
 use super::revision::{Revision, sha256_hex};
 use super::state::ModelState;
 use super::store::Store;
@@ -28,12 +29,13 @@ pub fn revision_key(model: &str, rev: u64) -> String {
 /// known to have been written.
 ///
 /// # Errors
-/// [`StoreError`]; `state` may have moved.
+/// [`RegistryError`]; `state` may have moved.
 pub(super) async fn replay(
     store: &Store,
+    keys: &KeySource,
     state: &mut Arc<ModelState>,
     mut known: u64,
-) -> Result<Option<LogFault>, StoreError> {
+) -> Result<Option<LogFault>, RegistryError> {
     let mut ahead = known.saturating_sub(state.rev).clamp(1, AHEAD_MAX);
     let mut reads_left = READS_MAX;
     loop {
@@ -48,7 +50,10 @@ pub(super) async fn replay(
                 None => is_gap = true,
             }
         }
-        let fault = apply_batch(state, &batch);
+        let fault = match batch.is_empty() {
+            true => None,
+            false => apply_batch(&*keys.recent().await?, state, &batch),
+        };
         if fault.is_none() && is_gap && state.rev >= known {
             return Ok(None);
         }
@@ -82,21 +87,22 @@ fn missing(state: &ModelState, known: u64) -> FoldError {
 }
 
 /// Applies as much of `batch` as possible.
-fn apply_batch(state: &mut Arc<ModelState>, batch: &[Bytes]) -> Option<FoldError> {
-    if batch.is_empty() {
-        return None;
-    }
+fn apply_batch(keys: &KeyRing, state: &mut Arc<ModelState>, batch: &[Bytes]) -> Option<FoldError> {
     let mut next = ModelState::clone(state);
-    if batch.iter().try_for_each(|bytes| apply_in_place(&mut next, bytes)).is_ok() {
+    let in_place = |bytes: &Bytes| next.apply_in_place(&verified(keys, bytes)?, &sha256_hex(bytes));
+    if batch.iter().try_for_each(in_place).is_ok() {
         *state = Arc::new(next);
         return None;
     }
     // Rare, so it may be slow: once more, each on a copy, to keep what is good.
     let next = Arc::make_mut(state);
-    let mut apply = |bytes: &Bytes| next.apply(&Revision::parse(bytes)?, &sha256_hex(bytes));
+    let mut apply = |bytes: &Bytes| next.apply(&verified(keys, bytes)?, &sha256_hex(bytes));
     batch.iter().find_map(|bytes| apply(bytes).err())
 }
 
-fn apply_in_place(state: &mut ModelState, bytes: &Bytes) -> Result<(), FoldError> {
-    state.apply_in_place(&Revision::parse(bytes)?, &sha256_hex(bytes))
+/// The revision in `bytes`, if it is signed as it must be.
+fn verified(keys: &KeyRing, bytes: &Bytes) -> Result<Revision, FoldError> {
+    let revision = Revision::parse(bytes)?;
+    keys.check(&revision, bytes)?;
+    Ok(revision)
 }

@@ -12,6 +12,7 @@ use crate::registry::error::{FoldError, StoreError};
 use crate::registry::history;
 use crate::registry::keys::KeyRing;
 use crate::registry::revision::{NO_PREVIOUS, Revision, sha256_hex};
+use crate::registry::snapshot::{parse_snapshot, snapshot_key};
 use crate::registry::state::ModelState;
 use crate::registry::store::Store;
 
@@ -38,6 +39,7 @@ pub(super) async fn walk(
         anchors.iter().filter(|anchor| anchor.model.as_ref() == Some(&model)).collect();
     anchors.sort_by_key(|anchor| anchor.rev);
     let last = history::numbers(store, &model).await?.last().copied().unwrap_or_default();
+    let snapshots = history::numbers_in(store, &format!("models/{model}/snap")).await?;
     let state = ModelState::new(model.clone());
     let mut walk = Walk { state, signed: 0, snapshots: 0, anchors: 0, findings: Vec::new() };
     let mut files = std::pin::pin!(history::files(store, &model, 1, last));
@@ -50,6 +52,9 @@ pub(super) async fn walk(
         if let Err(found) = found {
             wrong = Some(found);
             break;
+        }
+        if snapshots.contains(&rev) {
+            check_snapshot(store, &mut walk).await?;
         }
     }
     if wrong.is_none() {
@@ -104,6 +109,24 @@ async fn step(
     }
     walk.signed += u64::from(ring.is_required() && revision.sig.is_some());
     Ok(Ok(()))
+}
+
+/// Compares the snapshot after the last revision with what the log says.
+async fn check_snapshot(store: &Store, walk: &mut Walk) -> Result<(), StoreError> {
+    let Some(bytes) = store.get(&snapshot_key(&walk.state.model, walk.state.rev)).await? else {
+        return Ok(());
+    };
+    let problem = match parse_snapshot(&bytes) {
+        Ok(state) if state == walk.state => {
+            walk.snapshots += 1;
+            return Ok(());
+        }
+        Ok(_) => "its snapshot says something else than the log".to_owned(),
+        Err(problem) => format!("its snapshot cannot be used: {problem}"),
+    };
+    let (model, rev) = (walk.state.model.to_string(), Some(walk.state.rev));
+    walk.findings.push(Finding { model, rev, kind: "snapshot", problem });
+    Ok(())
 }
 
 /// Which of two revisions is wrong, when the second, whose hash is `hash`, does not name the first's: the second, unless

@@ -214,5 +214,18 @@ pub async fn anchors(registry: &Registry) -> Result<Vec<Anchor>, RegistryError> 
     Ok(anchors)
 }
 
+/// The newest revision of every model, for a record of keys.
+///
+/// # Errors
+/// As [`anchors`].
+pub async fn heads(registry: &Registry) -> Result<BTreeMap<ModelName, u64>, RegistryError> {
+    let mut heads = BTreeMap::new();
+    for model in history::models(registry.store()).await? {
+        let rev = history::whole(registry, &model).await?.rev;
+        heads.insert(model, rev);
+    }
+    Ok(heads)
+}
+
 #[cfg(test)]
 mod tests;

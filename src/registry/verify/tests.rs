@@ -261,3 +261,52 @@ async fn an_old_copy_is_found_by_an_anchor() {
         "b@6 anchor: the log ends at revision 5, and revision 7 was anchored",
     );
 }
+
+/// What the registry in the same store is, read by a program that has just started.
+async fn fresh(registry: &Registry) -> Registry {
+    Registry::open(registry.store().clone()).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_last_verified_state_is_served() {
+    let (registry, signer) = signed().await;
+    let name: ModelName = "a".parse().unwrap();
+    assert_eq!(registry.view(&name).await.unwrap().state.rev, 5);
+    let error = registry.commit(&name, &sample::intent(), |_| Ok(vec![Op::SetPolicy { approvals: 1 }])).await;
+    assert!(error.unwrap_err().to_string().contains("must be signed"), "nobody without a key breaks the log");
+    let options = super::super::RegistryOptions { signer: Some(signer.into()), ..Default::default() };
+    let writer = Registry::open_with(registry.store().clone(), options).await.unwrap();
+    commit(&writer, "a", "signed").await;
+    commit(&writer, "a", "signed, too").await;
+    assert_eq!(registry.view(&name).await.unwrap().state.rev, 7);
+    let report = run(&registry, &[]).await;
+    assert_eq!((&report.findings[..], report.signed), (&[][..], 6));
+
+    flip(&registry, "a", 7).await;
+    let view = registry.view(&name).await.unwrap();
+    assert_eq!((view.state.rev, view.fault.is_none()), (7, true), "what was verified stays in use");
+    let view = fresh(&registry).await.view(&name).await.unwrap();
+    assert_eq!(view.state.rev, 6, "a program that starts stops before it");
+    assert!(matches!(&view.fault.unwrap().source, super::super::FoldError::Signature(_)));
+    one(&found(&registry, &[]).await, "a@7 signature: its signature is wrong");
+}
+
+#[tokio::test]
+async fn a_forged_snapshot_is_named_and_where_signatures_count_not_used() {
+    use super::super::snapshot::{snapshot_bytes, snapshot_key};
+    let registry = registry().await;
+    for rev in 6..=10 {
+        commit(&registry, "a", &format!("revision {rev}")).await;
+    }
+    let name: ModelName = "a".parse().unwrap();
+    assert_eq!(run(&registry, &[]).await.snapshots, 1);
+    let mut forged = (*registry.state(&name).await.unwrap()).clone();
+    forged.description = "forged".to_owned();
+    write(&registry, &snapshot_key("a", 10), snapshot_bytes(&forged).unwrap()).await;
+    one(&found(&registry, &[]).await, "a@10 snapshot: its snapshot says something else than the log");
+    let signer = Signer::generate().unwrap().0;
+    let add = KeyChange::Add { key: signer.id().to_owned(), ed25519: signer.public().to_owned() };
+    let heads = ["a", "b"].map(|model| (model.parse().unwrap(), 10)).into();
+    keys::append(registry.store(), &sample::intent(), add, heads, None).await.unwrap();
+    assert_ne!(fresh(&registry).await.state(&name).await.unwrap().description, "forged");
+}
