@@ -27,7 +27,7 @@ pub(super) fn classify(
     let read = reader(tensor.dtype()).ok_or_else(|| refuse("its elements are not numbers"))?;
     let size = tensor.dtype().element_size().unwrap_or(1);
     let mut writer = StringsWriter::new();
-    let mut order: Vec<(f64, usize)> = Vec::new();
+    let mut order: Vec<(i64, usize)> = Vec::new();
     for row in 0..rows {
         let bytes = tensor.data().get(row * classes * size..(row + 1) * classes * size).unwrap_or_default();
         order.clear();
@@ -56,27 +56,38 @@ pub(super) fn classify(
         .map_err(|_| refuse("its labels do not fit a tensor"))
 }
 
-fn by_value(a: &(f64, usize), b: &(f64, usize)) -> Ordering {
-    // NaN has no order; behind everything, it never hides a class.
-    let value = match (a.0.is_nan(), b.0.is_nan()) {
-        (true, true) => Ordering::Equal,
-        (true, false) => Ordering::Greater,
-        (false, true) => Ordering::Less,
-        (false, false) => b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal),
-    };
-    value.then(a.1.cmp(&b.1))
+fn by_value(a: &(i64, usize), b: &(i64, usize)) -> Ordering {
+    b.0.cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
 /// How elements of a datatype are compared and shown: integers as they are, others with six decimals, as Triton does.
 struct Reader {
-    key: fn(&[u8]) -> f64,
+    /// A number in the order of the elements; exact for all of them.
+    key: fn(&[u8]) -> i64,
     text: fn(&[u8]) -> String,
+}
+
+/// The key of what has no order: behind everything, so that it never hides a class.
+const LAST: i64 = i64::MIN;
+
+/// The key of a float. Its bits are in order as they are, but for the sign; both zeros are one.
+fn key_of_float(value: f64) -> i64 {
+    if value.is_nan() {
+        return LAST;
+    }
+    let bits = (value + 0.0).to_bits().cast_signed();
+    if bits < 0 { bits ^ i64::MAX } else { bits }
+}
+
+/// The key of an unsigned number: moved down by half the range.
+fn key_of_u64(value: u64) -> i64 {
+    (value ^ (1 << 63)).cast_signed()
 }
 
 macro_rules! reader {
     ($type:ty, $show:literal, $to_key:expr) => {
         Reader {
-            key: |bytes| bytes.first_chunk().map_or(f64::NAN, |raw| $to_key(<$type>::from_le_bytes(*raw))),
+            key: |bytes| bytes.first_chunk().map_or(LAST, |raw| $to_key(<$type>::from_le_bytes(*raw))),
             text: |bytes| {
                 bytes
                     .first_chunk()
@@ -88,18 +99,18 @@ macro_rules! reader {
 
 fn reader(dtype: DataType) -> Option<Reader> {
     Some(match dtype {
-        DataType::Bool | DataType::Uint8 => reader!(u8, "{}", f64::from),
-        DataType::Uint16 => reader!(u16, "{}", f64::from),
-        DataType::Uint32 => reader!(u32, "{}", f64::from),
-        DataType::Uint64 => reader!(u64, "{}", |value| value as f64),
-        DataType::Int8 => reader!(i8, "{}", f64::from),
-        DataType::Int16 => reader!(i16, "{}", f64::from),
-        DataType::Int32 => reader!(i32, "{}", f64::from),
-        DataType::Int64 => reader!(i64, "{}", |value| value as f64),
-        DataType::Fp16 => reader!(f16, "{:.6}", f64::from),
-        DataType::Bf16 => reader!(bf16, "{:.6}", f64::from),
-        DataType::Fp32 => reader!(f32, "{:.6}", f64::from),
-        DataType::Fp64 => reader!(f64, "{:.6}", f64::from),
+        DataType::Bool | DataType::Uint8 => reader!(u8, "{}", i64::from),
+        DataType::Uint16 => reader!(u16, "{}", i64::from),
+        DataType::Uint32 => reader!(u32, "{}", i64::from),
+        DataType::Uint64 => reader!(u64, "{}", key_of_u64),
+        DataType::Int8 => reader!(i8, "{}", i64::from),
+        DataType::Int16 => reader!(i16, "{}", i64::from),
+        DataType::Int32 => reader!(i32, "{}", i64::from),
+        DataType::Int64 => reader!(i64, "{}", |value| value),
+        DataType::Fp16 => reader!(f16, "{:.6}", |value| key_of_float(f64::from(value))),
+        DataType::Bf16 => reader!(bf16, "{:.6}", |value| key_of_float(f64::from(value))),
+        DataType::Fp32 => reader!(f32, "{:.6}", |value| key_of_float(f64::from(value))),
+        DataType::Fp64 => reader!(f64, "{:.6}", key_of_float),
         DataType::Bytes => return None,
     })
 }
@@ -124,6 +135,44 @@ mod tests {
     fn floats(dims: &[usize], values: &[f32]) -> Tensor {
         let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Tensor::new("p".into(), DataType::Fp32, Shape::new(dims).unwrap(), data.into()).unwrap()
+    }
+
+    fn whole<const N: usize>(dtype: DataType, values: [[u8; 8]; N]) -> Tensor {
+        let data = values.concat();
+        Tensor::new("p".into(), dtype, Shape::new(&[N]).unwrap(), data.into()).unwrap()
+    }
+
+    #[test]
+    fn large_integers_are_told_apart() {
+        let signed = [i64::MAX - 1, i64::MAX, i64::MIN, -1].map(i64::to_le_bytes);
+        check(
+            &whole(DataType::Int64, signed),
+            4,
+            false,
+            &[],
+            &[4],
+            &["9223372036854775807:1", "9223372036854775806:0", "-1:3", "-9223372036854775808:2"],
+        );
+        let unsigned = [u64::MAX - 1, u64::MAX, 0].map(u64::to_le_bytes);
+        check(
+            &whole(DataType::Uint64, unsigned),
+            3,
+            false,
+            &[],
+            &[3],
+            &["18446744073709551615:1", "18446744073709551614:0", "0:2"],
+        );
+    }
+
+    #[test]
+    fn floats_keep_their_order() {
+        let ascending = [f64::NEG_INFINITY, -1e300, -5e-324, 0.0, 5e-324, 1.0, f64::MAX, f64::INFINITY];
+        for pair in ascending.windows(2) {
+            assert!(key_of_float(pair[0]) < key_of_float(pair[1]), "{pair:?}");
+        }
+        assert_eq!(key_of_float(-0.0), key_of_float(0.0));
+        assert!(key_of_float(f64::NAN) < key_of_float(f64::NEG_INFINITY));
+        assert!(key_of_float(-f64::NAN) < key_of_float(f64::NEG_INFINITY));
     }
 
     #[test]
