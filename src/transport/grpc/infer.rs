@@ -1,4 +1,5 @@
-//! ModelInfer: one message in, one out.
+//! ModelInfer: one message in, one out. Long messages are decoded and encoded on a blocking thread, so that they do not
+//! hold up the other connections of this one.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,10 +12,17 @@ use super::reply::{self, Body};
 use super::service::Shared;
 use super::timeout;
 use crate::access::{Identity, Role};
-use crate::infer::InferRequest;
-use crate::protocol::grpc::{ResponseEncoder, decode_request};
+use crate::error::Code;
+use crate::infer::{InferRequest, InferResponse};
+use crate::protocol::Limits;
+use crate::protocol::grpc::{Rejected, ResponseEncoder, decode_request};
 use crate::protocol::status::Failure;
 use crate::transport::split::split_key;
+
+/// Messages up to this length are decoded where they are: half a millisecond's work, if their numbers are typed.
+const INLINE_MESSAGE_LEN: usize = 128 << 10;
+/// Answers up to this many bytes of tensors are encoded where they are: they are only copied.
+const INLINE_ANSWER_LEN: usize = 1 << 20;
 
 /// Answers one call. Dropping the future, which the server does when the client cancels, frees the request's slot.
 pub(super) async fn unary<B>(shared: &Shared, who: Option<&Identity>, call: Request<B>) -> Response<Body>
@@ -37,15 +45,16 @@ where
         Encoding::of_request(call.headers()).inspect_err(|failure| shared.note_refusal(failure))?;
     let request = read(shared, call, encoding).await.inspect_err(|failure| shared.note_refusal(failure))?;
     if let Some(who) = who {
-        who.require(Role::Reader, Some(&request.model)).map_err(Failure::of)?;
+        let allowed = who.require(Role::Reader, Some(&request.model)).map_err(Failure::of);
+        allowed.inspect_err(|failure| shared.note_refusal(failure))?;
     }
     let response = shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
 
-    let since = Instant::now();
-    let encoder = ResponseEncoder::new(&response);
-    let framed = reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))?;
-    let framed = reply::compress(framed, encoding).await?;
-    response.encoded(since.elapsed());
+    let framed = encode(response, encoding, |response| {
+        let encoder = ResponseEncoder::new(response);
+        reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))
+    });
+    let framed = framed.await?;
     Ok(reply::unary_response(framed, encoding))
 }
 
@@ -60,11 +69,48 @@ where
     let (head, body) = call.into_parts();
     let frame = Messages::new(body, encoding, Arc::clone(limits), shared.in_flight.clone()).only().await?;
     let since = Instant::now();
-    let mut request =
-        decode_request(&frame, limits, received).map_err(|rejected| Failure::from(&*rejected.error))?;
+    let decoded = decode(frame, limits, received).await?;
+    let mut request = decoded.map_err(|rejected| Failure::from(&*rejected.error))?;
     request.deadline = timeout::earlier(request.deadline, timeout, received, limits.deadline_max);
     request.split_key = split_key(&shared.engine, &request.model, &request.version, &head.headers);
     request.timing.received = Some(received);
     request.timing.decode = since.elapsed();
     Ok(request)
+}
+
+/// Decodes a message, on a blocking thread if it is long.
+pub(super) async fn decode(
+    frame: Bytes,
+    limits: &Arc<Limits>,
+    now: Instant,
+) -> Result<Result<InferRequest, Rejected>, Failure> {
+    if frame.len() <= INLINE_MESSAGE_LEN {
+        return Ok(decode_request(&frame, limits, now));
+    }
+    let limits = Arc::clone(limits);
+    blocking(move || decode_request(&frame, &limits, now)).await
+}
+
+/// Encodes an answer as `frame` does, on a blocking thread if it is long, and reports how long it took.
+pub(super) async fn encode(
+    response: InferResponse,
+    encoding: Encoding,
+    frame: fn(&InferResponse) -> Result<Bytes, Failure>,
+) -> Result<Bytes, Failure> {
+    let since = Instant::now();
+    let len: usize = response.outputs.iter().map(|output| output.data().len()).sum();
+    let (framed, response) = if len <= INLINE_ANSWER_LEN {
+        (frame(&response)?, response)
+    } else {
+        blocking(move || frame(&response).map(|framed| (framed, response))).await??
+    };
+    let framed = reply::compress(framed, encoding).await?;
+    response.encoded(since.elapsed());
+    Ok(framed)
+}
+
+/// Runs `work` on a thread that may be held up.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    // It fails when the work panicked or the runtime is going down.
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::new(Code::Internal, "internal error"))
 }

@@ -19,7 +19,7 @@ use super::timeout;
 use crate::access::{Identity, Role};
 use crate::error::Code;
 use crate::infer::{InferRequest, Protocol};
-use crate::protocol::grpc::{StreamErrorEncoder, StreamResponseEncoder, decode_request};
+use crate::protocol::grpc::{StreamErrorEncoder, StreamResponseEncoder};
 use crate::protocol::status::Failure;
 use crate::tensor::Name;
 use crate::transport::ShutdownSignal;
@@ -52,7 +52,10 @@ where
 {
     let encoding = match Encoding::of_request(call.headers()) {
         Ok(encoding) => encoding,
-        Err(failure) => return reply::failed_response(&failure),
+        Err(failure) => {
+            note_refusal(shared, &failure);
+            return reply::failed_response(&failure);
+        }
     };
     let (head, body) = call.into_parts();
     let context = Arc::new(Context {
@@ -119,14 +122,15 @@ fn next_frame(
 
 /// The framed answer to one message, or why the stream ends.
 async fn answer(context: Arc<Context>, frame: Result<Bytes, Failure>) -> Result<Bytes, Failure> {
-    let frame = frame?;
+    let shared = &context.shared;
+    let frame = frame.inspect_err(|failure| note_refusal(shared, failure))?;
     let received = Instant::now();
-    let limits = &context.shared.limits;
-    let mut request = match decode_request(&frame, limits, received) {
+    let limits = &shared.limits;
+    let mut request = match super::infer::decode(frame, limits, received).await? {
         Ok(request) => request,
         Err(rejected) => {
             let failure = Failure::from(&*rejected.error);
-            context.shared.engine.refused(Protocol::GrpcStream, failure.code);
+            note_refusal(shared, &failure);
             let ends = rejected.error.is_malformed();
             return if ends { Err(failure) } else { refuse(&context, failure, &rejected.id).await };
         }
@@ -144,17 +148,26 @@ async fn answer(context: Arc<Context>, frame: Result<Bytes, Failure>) -> Result<
 }
 
 async fn infer(context: &Context, request: InferRequest) -> Result<Bytes, Failure> {
+    let shared = &context.shared;
+    let note = |failure: &Failure| note_refusal(shared, failure);
     if let Some(who) = &context.who {
-        who.require(Role::Reader, Some(&request.model)).map_err(Failure::of)?;
+        who.require(Role::Reader, Some(&request.model)).map_err(Failure::of).inspect_err(note)?;
     }
-    let _permit = context.shared.in_flight.try_acquire()?;
-    let response = context.shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
-    let encode_since = Instant::now();
-    let encoder = StreamResponseEncoder::new(&response);
-    let framed = reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))?;
-    let framed = reply::compress(framed, context.encoding).await?;
-    response.encoded(encode_since.elapsed());
-    Ok(framed)
+    let _permit = shared.in_flight.try_acquire().inspect_err(note)?;
+    let response = shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
+    let framed = super::infer::encode(response, context.encoding, |response| {
+        let encoder = StreamResponseEncoder::new(response);
+        reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))
+    });
+    framed.await
+}
+
+/// Counts a request of a stream that never reached the engine. A client that goes and a drain end the stream between
+/// two requests, and refuse none.
+fn note_refusal(shared: &Shared, failure: &Failure) {
+    if !matches!(failure.code, Code::Cancelled | Code::Unavailable) {
+        shared.engine.refused(Protocol::GrpcStream, failure.code);
+    }
 }
 
 async fn refuse(context: &Context, failure: Failure, id: &Name) -> Result<Bytes, Failure> {

@@ -50,8 +50,25 @@ impl HttpDoor {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let note = |failure: &Failure| self.engine.refused(Protocol::Http, failure.code);
+        let _permit = self.in_flight.try_acquire().inspect_err(note)?;
+        let (request, forms) = self.read(target, headers, body).await.inspect_err(note)?;
+        let response = self.engine.infer(request).await.map_err(Failure::of)?;
+        encode(response, forms, headers).await
+    }
+
+    /// The request, and how its answer is to be written.
+    async fn read<B>(
+        &self,
+        target: &Target<'_>,
+        headers: &HeaderMap,
+        body: B,
+    ) -> Result<(InferRequest, OutputForms), Failure>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
         let received = Instant::now();
-        let _permit = self.in_flight.try_acquire()?;
         let header_timeout = timeout_header(headers)?;
         let bounds = Bounds { bytes_max: self.limits.body_bytes_max, stall: self.limits.stall_timeout };
         let body = body::read(headers, body, bounds, &self.in_flight).await.map_err(Failure::of)?;
@@ -66,7 +83,6 @@ impl HttpDoor {
                 return Err(failure);
             }
         };
-        let forms = decoded.forms;
         let timeout = [decoded.timeout, header_timeout].into_iter().flatten().min();
         let request = InferRequest {
             model: Name::from(&*target.model),
@@ -80,8 +96,7 @@ impl HttpDoor {
             protocol: Protocol::Http,
             timing: Timing { received: Some(received), decode: arrived.elapsed(), ..Timing::default() },
         };
-        let response = self.engine.infer(request).await.map_err(Failure::of)?;
-        encode(response, forms, headers).await
+        Ok((request, decoded.forms))
     }
 
     async fn decompress(&self, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Failure> {

@@ -37,6 +37,8 @@ use super::listener::{Listener, Versions};
 use super::shutdown::ShutdownSignal;
 use crate::access::{Access, Identity, Peer, Role};
 use crate::control::ControlPlane;
+use crate::error::Code;
+use crate::infer::Protocol;
 use crate::protocol::Limits;
 use crate::protocol::status::Failure;
 use crate::serving::{Engine, EngineError};
@@ -139,6 +141,9 @@ impl HttpDoor {
     {
         let (head, body) = request.into_parts();
         if let Some(refusal) = self.refuse_headers(&head.headers) {
+            if let Ok(Route::Infer(_)) = route::route(&head.method, head.uri.path()) {
+                self.engine.refused(Protocol::Http, Code::TooLarge);
+            }
             return refusal;
         }
         let mut reply = match route::route(&head.method, head.uri.path()) {
@@ -147,7 +152,10 @@ impl HttpDoor {
                     .infer(&target, &head.headers, body)
                     .await
                     .unwrap_or_else(|error| reply::failure(&error)),
-                Err(error) => reply::failure(&error),
+                Err(error) => {
+                    self.engine.refused(Protocol::Http, error.code);
+                    reply::failure(&error)
+                }
             },
             // Boxed, so that the future of an inference is not as large as that of a model load.
             Ok(route) => Box::pin(self.answer_other(route, &head.headers, peer, body)).await,
