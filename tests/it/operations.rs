@@ -90,6 +90,7 @@ fn malformed_requests_get_a_clear_refusal_and_lose_nothing() {
         (format!(r#"{{"inputs":[{{"name":"input","shape":[1,4],"datatype":"FP32","data":{deep}}}]}}"#), 400),
         (format!(r#"{{"x":{deep},"inputs":[]}}"#), 400),
     ];
+    let malformed = f64::from(u32::try_from(cases.len()).unwrap());
     for (body, expected) in cases {
         let (status, answer) = post(&server.http, "/v2/models/iris/infer", "", body.as_bytes()).unwrap();
         let shown: String = body.chars().take(120).collect();
@@ -99,6 +100,18 @@ fn malformed_requests_get_a_clear_refusal_and_lose_nothing() {
     }
     let (status, _) = post(&server.http, "/v2/models/nope/infer", "", b"{\"inputs\":[]}").unwrap();
     assert!(status == 404 || status == 400);
+    let long = format!("x-long: {}\r\n", "x".repeat(20_000));
+    assert_eq!(post(&server.http, "/v2/models/iris/infer", &long, b"{}").unwrap().0, 431);
+    // Refused by the decoder, or by the model's signature: each is counted once, in one of two places.
+    let outcome = r#"outcome="invalid_argument",protocol="http""#;
+    let unrouted = server.metric(&format!("weir_requests_unrouted_total{{{outcome}}}"));
+    let routed = server.metric(&format!(r#"weir_requests_total{{model="iris",{outcome},version="1"}}"#));
+    assert_eq!(unrouted + routed, malformed, "{unrouted} {routed}");
+    assert!(unrouted > 0.0 && routed > 0.0, "{unrouted} {routed}");
+    for outcome in ["not_found", "too_large"] {
+        let series = format!(r#"weir_requests_unrouted_total{{outcome="{outcome}",protocol="http"}}"#);
+        assert_eq!(server.metric(&series), 1.0, "{outcome}");
+    }
     let (status, _) = get(&server.http, "/v2/models/iris/ready").unwrap();
     assert_eq!(status, 200);
     assert_eq!(server.stop().0, Some(0));
@@ -131,4 +144,41 @@ fn sigterm_under_load_fails_no_accepted_request() {
         server.stop().0
     });
     assert_eq!(code, Some(0));
+}
+
+#[test]
+fn a_bad_row_fails_alone_in_a_batch_of_many() {
+    const ROWS: usize = 8;
+    const BAD: usize = 5;
+    let repository = tempfile::tempdir().unwrap();
+    let folder = repository.path().join("lookup");
+    std::fs::create_dir_all(folder.join("1")).unwrap();
+    std::fs::write(folder.join("1/model.onnx"), crate::onnx_file::lookup()).unwrap();
+    // Nothing runs before all are there.
+    let settings = format!("max_batch_size = {ROWS}\n[queue]\ndelay = \"10s\"\n[instances]\ncount = 1\n");
+    std::fs::write(folder.join("model.toml"), settings).unwrap();
+    let server = Server::start(&[repository.path()]);
+    let ask = |row: usize| {
+        let number = if row == BAD { 99 } else { row % 4 };
+        let body =
+            format!(r#"{{"inputs":[{{"name":"x","shape":[1,1],"datatype":"INT64","data":[{number}]}}]}}"#);
+        post(&server.http, "/v2/models/lookup/infer", "", body.as_bytes()).unwrap()
+    };
+    let answers: Vec<(u16, String)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..ROWS).map(|row| scope.spawn(move || ask(row))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (row, (status, body)) in answers.iter().enumerate() {
+        assert_eq!(*status == 200, row != BAD, "{row}: {body}");
+        let answer: Value = serde_json::from_str(body).unwrap();
+        if row == BAD {
+            assert!(answer["error"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+        } else {
+            let first = 0.5 + (row % 4) as f64;
+            assert_eq!(answer["outputs"][0]["data"], serde_json::json!([first, first + 0.5]), "{row}");
+        }
+    }
+    let of_model = |name: &str| server.metric(&format!(r#"{name}{{model="lookup",version="1"}}"#));
+    assert_eq!((of_model("weir_batches_total"), of_model("weir_rows_total")), (1.0, ROWS as f64));
+    assert_eq!(server.stop().0, Some(0));
 }

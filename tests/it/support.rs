@@ -28,6 +28,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `weir serve ARGS…` and waits until it is ready.
     pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Server {
+        let server = Server::start_unready(args);
+        until("the server is ready", || {
+            get(&server.http, "/v2/health/ready").is_ok_and(|(status, _)| status == 200)
+        });
+        server
+    }
+
+    /// Starts `weir serve ARGS…` and waits until it listens.
+    pub(crate) fn start_unready<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
             .arg("serve")
             .args(args)
@@ -55,39 +64,54 @@ impl Server {
             rest
         });
         let take = |key: &str| found.get(key).cloned().unwrap_or_default();
-        let server = Server {
+        Server {
             child,
             http: take("http"),
             grpc: take("grpc"),
             metrics: take("metrics"),
             stdout: Some(stdout),
-        };
-        server.wait_ready();
-        server
-    }
-
-    fn wait_ready(&self) {
-        let end = Instant::now() + Duration::from_secs(60);
-        while Instant::now() < end {
-            if get(&self.http, "/v2/health/ready").is_ok_and(|(status, _)| status == 200) {
-                return;
-            }
-            std::thread::park_timeout(Duration::from_millis(20));
         }
-        panic!("the server on {} was not ready within a minute", self.http);
     }
 
     /// Sends SIGTERM, waits, and returns the exit code and what the server printed after its addresses.
     pub(crate) fn stop(mut self) -> (Option<i32>, String) {
         self.terminate();
-        let status = self.child.wait().expect("the server can be waited for");
+        let code = self.wait();
         let printed = self.stdout.take().map(|thread| thread.join().unwrap_or_default());
-        (status.code(), printed.unwrap_or_default())
+        (code, printed.unwrap_or_default())
     }
 
-    fn terminate(&self) {
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
+        rustix::process::kill_process(pid, signal).ok();
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the end; the exit code, or nothing when a signal ended it.
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        let mut status = None;
+        until("the server ends", || {
+            status = self.child.try_wait().expect("the server can be waited for");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+
+    /// The value of a series, named with its labels as the exposition has them; 0 when it is not there.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let (_, text) = get(&self.metrics, "/metrics").expect("metrics are served");
+        let values = text.lines().filter_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        values.last().unwrap_or(0.0)
     }
 }
 
@@ -97,6 +121,15 @@ impl Drop for Server {
             self.child.kill().ok();
             self.child.wait().ok();
         }
+    }
+}
+
+/// Waits until `done`; fails after a minute.
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < end, "waited for a minute in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
     }
 }
 

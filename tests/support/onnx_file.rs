@@ -271,6 +271,16 @@ pub fn endless() -> Vec<u8> {
     )
 }
 
+/// Looks each row's number up in a table of 4 rows; a number outside it fails the whole run.
+pub fn lookup() -> Vec<u8> {
+    model(
+        &[node("Gather", &["table", "x"], &["t"], &[]), node("Squeeze", &["t", "one"], &["y"], &[])],
+        &[value("x", INT64, &[S("batch"), N(1)])],
+        &[value("y", FLOAT, &[S("batch"), N(2)])],
+        &[floats("table", &[4, 2], &[0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]), ints("one", &[1], &[1])],
+    )
+}
+
 /// Fills as many elements as its input says: a few bytes in, any number out.
 pub fn fill() -> Vec<u8> {
     model(
