@@ -229,6 +229,7 @@ fn limits(settings: &Settings) -> Result<Limits, SettingsProblem> {
         header_bytes_max: settings.number("limits.header_bytes_max")?,
         streams_max: settings.number("limits.streams_max")?,
         connections_max: settings.number("limits.connections_max")?,
+        connection_age_max: settings.duration("limits.connection_age_max")?,
         requests_in_flight_max: settings.number("limits.requests_in_flight_max")?,
         bytes_in_flight_max: settings.number("limits.bytes_in_flight_max")?,
         header_timeout: settings.duration("limits.header_timeout")?,

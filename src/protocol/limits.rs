@@ -23,6 +23,8 @@ pub struct Limits {
     pub streams_max: u32,
     /// Open connections of one listener.
     pub connections_max: usize,
+    /// Age at which a connection is asked to end; zero for never.
+    pub connection_age_max: Duration,
     /// Requests in flight in the process, all models together.
     pub requests_in_flight_max: usize,
     /// Bytes that bodies in several parts and decompressed bodies hold in the process, all requests together.
@@ -58,6 +60,7 @@ impl Default for Limits {
             header_bytes_max: 16 << 10,
             streams_max: 256,
             connections_max: 4096,
+            connection_age_max: Duration::ZERO,
             requests_in_flight_max: 16_384,
             bytes_in_flight_max: 2 << 30,
             header_timeout: Duration::from_secs(10),

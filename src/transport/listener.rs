@@ -9,6 +9,7 @@
 //! ```
 
 use std::error::Error;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -156,14 +157,14 @@ impl Listener {
                 (socket, address, permit) = self.accept(&permits) => {
                     let (service_for, tracing) = (Arc::clone(&service_for), self.tracing);
                     let (builder, tls) = (Arc::clone(&builder), self.tls.clone());
-                    let mut shutdown = shutdown.clone();
+                    let (mut shutdown, age_max) = (shutdown.clone(), spread_age(limits.connection_age_max));
                     connections.spawn(async move {
                         no_delay(&socket);
                         let service_of = |peer| traced(service_for(Arc::new(peer)), tracing);
                         match tls {
                             None => {
                                 let service = service_of(Peer::new(address));
-                                serve_connection(socket, service, builder, patience, shutdown).await;
+                                serve_connection(socket, service, builder, patience, age_max, shutdown).await;
                             }
                             Some(tls) => {
                                 let accepted = tokio::select! {
@@ -172,7 +173,7 @@ impl Listener {
                                 };
                                 if let Some((stream, peer)) = accepted {
                                     let service = service_of(peer);
-                                    serve_connection(stream, service, builder, patience, shutdown).await;
+                                    serve_connection(stream, service, builder, patience, age_max, shutdown).await;
                                 }
                             }
                         }
@@ -260,11 +261,26 @@ fn no_delay(socket: &TcpStream) {
     }
 }
 
+/// The age at which a connection is asked to end: up to a tenth less than `max`, so that those that began together do not
+/// end together. `None` when they may live for ever.
+pub(super) fn spread_age(max: Duration) -> Option<Duration> {
+    let share = f64::from(RandomState::new().hash_one(()).to_le_bytes()[0]) / 2550.0;
+    (!max.is_zero()).then(|| max.mul_f64(1.0 - share))
+}
+
+async fn reached(age: Option<Duration>) {
+    match age {
+        Some(age) => tokio::time::sleep(age).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn serve_connection<T, S, B>(
     socket: T,
     service: S,
     builder: Arc<auto::Builder<TokioExecutor>>,
     patience: Patience,
+    age_max: Option<Duration>,
     mut shutdown: ShutdownSignal,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -287,10 +303,15 @@ async fn serve_connection<T, S, B>(
         }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut is_old = std::pin::pin!(reached(age_max));
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
         () = shutdown.draining() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = is_old.as_mut() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

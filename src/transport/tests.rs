@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
@@ -164,6 +164,36 @@ async fn connections_are_bounded() {
     assert_eq!(server.events.recv().await, Some(Event::Dropped));
     assert_eq!(server.events.recv().await, Some(Event::Asked));
     drop(second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_connection_answers_and_ends() {
+    let age = Duration::from_secs(10);
+    let mut server = start(Versions::Http2, Limits { connection_age_max: age, ..Limits::default() }).await;
+    let io = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let ended = tokio::spawn(connection);
+    let wait = Request::get("http://x/wait").body(Empty::<Bytes>::new()).unwrap();
+    let answer = tokio::spawn(client.send_request(wait));
+    assert_eq!(server.events.recv().await, Some(Event::Asked));
+    tokio::time::sleep(age).await;
+    assert!(!ended.is_finished() && !answer.is_finished());
+    server.go.notify_one();
+    assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    ended.await.unwrap().unwrap();
+    let late = Request::get("http://x/").body(Empty::<Bytes>::new()).unwrap();
+    assert!(client.send_request(late).await.is_err());
+}
+
+#[test]
+fn ages_are_spread_below_the_limit() {
+    assert_eq!(super::listener::spread_age(Duration::ZERO), None);
+    let ages: Vec<Duration> =
+        (0..100).filter_map(|_| super::listener::spread_age(Duration::from_secs(100))).collect();
+    assert_eq!(ages.len(), 100);
+    assert!(ages.iter().all(|age| (90..=100).contains(&age.as_secs())), "{ages:?}");
+    assert!(ages.iter().any(|age| *age != ages[0]));
 }
 
 #[tokio::test]

@@ -197,6 +197,12 @@ pub const KEYS: &[Key] = &[
     key("limits.streams_max", Kind::Number(1, 1 << 20), "256", "Concurrent streams of an HTTP/2 connection"),
     key("limits.connections_max", Kind::Number(1, 1 << 20), "4096", "Open connections of a port"),
     key(
+        "limits.connection_age_max",
+        Kind::Duration(0, 24 * HOUR_MS),
+        "0s",
+        "Age at which a connection is asked to end; 0 for never",
+    ),
+    key(
         "limits.requests_in_flight_max",
         Kind::Number(1, 1 << 24),
         "16384",

@@ -150,7 +150,14 @@ where
 {
     let request_id = call.headers().get(REQUEST_ID).cloned();
     let mut response = match (shared.identify(&call, peer), call.uri().path()) {
-        (Err(failure), _) => reply::failed_response(&failure),
+        (Err(failure), path) => {
+            match path {
+                MODEL_INFER => shared.engine.refused(Protocol::Grpc, failure.code),
+                MODEL_STREAM_INFER => shared.engine.refused(Protocol::GrpcStream, failure.code),
+                _ => {}
+            }
+            reply::failed_response(&failure)
+        }
         (Ok(who), MODEL_INFER) => infer::unary(shared, who.as_ref(), call).await,
         (Ok(who), MODEL_STREAM_INFER) => stream::bidirectional(shared, who, call),
         (Ok(who), _) => other(shared, who, call).await,
