@@ -129,8 +129,10 @@ impl HttpDoor {
     fn refuse_headers(&self, headers: &HeaderMap) -> Option<Reply> {
         let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         let max = self.limits.header_bytes_max;
-        let message = format!("the headers are larger than {max} bytes");
-        (bytes > max).then(|| reply::error_text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &message))
+        (bytes > max).then(|| {
+            let message = format!("the headers are larger than {max} bytes");
+            reply::error_text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &message)
+        })
     }
 
     /// Answers one request.
