@@ -27,6 +27,9 @@ use crate::model::ModelName;
 /// Most states that are kept in memory; beyond it some are read again when they are needed.
 const STATES_MAX: usize = 20_000;
 
+/// How often `weir.json` is read that cannot be parsed.
+const INFO_READS_MAX: u32 = 3;
+
 /// `weir.json`: what the registry is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RegistryInfo {
@@ -121,31 +124,12 @@ impl Registry {
     pub async fn open_with(store: Store, options: RegistryOptions) -> Result<Registry, RegistryError> {
         let unusable =
             |reason: String| RegistryError::Unusable { location: store.shown().to_owned(), reason };
-        let bytes = match store.get("weir.json").await? {
-            Some(bytes) => bytes,
-            None => {
-                let info = RegistryInfo {
-                    format: FORMAT,
-                    registry_id: Uuid::now_v7(),
-                    hash: "sha256".to_owned(),
-                };
-                let text = serde_json::to_vec_pretty(&info).map_err(|error| unusable(error.to_string()))?;
-                // Of several at once one is first; all read what it wrote.
-                let created = store.create("weir.json", Bytes::from(text.clone())).await;
-                if created.as_ref().is_err_and(|e| e.is_not_implemented()) && options.single_writer {
-                    store.overwrite("weir.json", Bytes::from(text)).await?;
-                }
-                match (store.get("weir.json").await?, created) {
-                    (Some(written), _) => written,
-                    (None, Err(error)) => return Err(error.into()),
-                    (None, Ok(_)) => {
-                        return Err(unusable("weir.json was written and is not there".to_owned()));
-                    }
-                }
-            }
-        };
-        let info: RegistryInfo =
-            serde_json::from_slice(&bytes).map_err(|error| unusable(format!("weir.json: {error}")))?;
+        let mut info = read_info(&store).await?;
+        if info.is_none() {
+            create_info(&store, &options).await?;
+            info = read_info(&store).await?;
+        }
+        let info = info.ok_or_else(|| unusable("weir.json was written and is not there".to_owned()))?;
         if info.format > FORMAT {
             return Err(unusable(format!("it has format {}, and this program knows {FORMAT}", info.format)));
         }
@@ -289,4 +273,36 @@ impl Registry {
     pub(super) fn observe_conflict(&self, model: &ModelName) {
         self.options.observer.iter().for_each(|observer| observer.conflict(model));
     }
+}
+
+/// Reads `weir.json`; once more when it cannot be parsed, because a store may have given only a part of it.
+async fn read_info(store: &Store) -> Result<Option<RegistryInfo>, RegistryError> {
+    let mut reason = String::new();
+    for _ in 0..INFO_READS_MAX {
+        let Some(bytes) = store.get("weir.json").await? else { return Ok(None) };
+        match serde_json::from_slice(&bytes) {
+            Ok(info) => return Ok(Some(info)),
+            Err(error) => reason = format!("weir.json: {error}"),
+        }
+    }
+    Err(RegistryError::Unusable { location: store.shown().to_owned(), reason })
+}
+
+/// Writes `weir.json`. Of several at once one is first, and all read what it wrote.
+async fn create_info(store: &Store, options: &RegistryOptions) -> Result<(), RegistryError> {
+    let info = RegistryInfo { format: FORMAT, registry_id: Uuid::now_v7(), hash: "sha256".to_owned() };
+    let unusable = |error: serde_json::Error| RegistryError::Unusable {
+        location: store.shown().to_owned(),
+        reason: error.to_string(),
+    };
+    let text = Bytes::from(serde_json::to_vec_pretty(&info).map_err(unusable)?);
+    match store.create("weir.json", text.clone()).await {
+        Err(error) if error.is_not_implemented() && options.single_writer => {
+            store.overwrite("weir.json", text).await?;
+        }
+        // The write may have happened all the same.
+        Err(error) if store.get("weir.json").await?.is_none() => return Err(error.into()),
+        _ => {}
+    }
+    Ok(())
 }

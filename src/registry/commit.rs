@@ -63,11 +63,19 @@ impl Registry {
         P: Fn(&ModelState) -> Result<Vec<Op>, Refusal>,
     {
         self.check_writable().await?;
-        self.check_signer().await?;
         let (commit_id, time) = (Uuid::now_v7(), Utc::now().trunc_subsecs(3));
         let mut backoff = Backoff::new(self.options().patience);
+        while let Err(error) = self.check_signer().await {
+            backoff.wait_after(error).await?;
+        }
         loop {
-            let view = self.view(model).await?;
+            let view = match self.view(model).await {
+                Ok(view) => view,
+                Err(error) => {
+                    backoff.wait_after(error).await?;
+                    continue;
+                }
+            };
             if let Some(fault) = view.fault {
                 return Err(LogFault::clone(&fault).into());
             }
@@ -139,8 +147,7 @@ impl Registry {
         let revision = &prepared.revision;
         let key = revision_key(&revision.model, revision.rev);
         if revision.rev == 1 {
-            // So that every model with a log is hinted at, even when its author dies right after.
-            heads::write(self.store(), &revision.model, 0).await?;
+            self.announce(&revision.model, backoff).await?;
         }
         loop {
             let created = self.create(&key, prepared.bytes.clone()).await;
@@ -163,6 +170,16 @@ impl Registry {
             );
             if !backoff.wait().await {
                 return Err(error.unwrap_or_else(|| backoff.give_up(revision)));
+            }
+        }
+    }
+
+    /// Hints at a model before its first revision, so that it is found even when its author dies right after.
+    async fn announce(&self, model: &ModelName, backoff: &mut Backoff) -> Result<(), RegistryError> {
+        loop {
+            match heads::write(self.store(), model, 0).await {
+                Ok(()) => return Ok(()),
+                Err(error) => backoff.wait_after(error.into()).await?,
             }
         }
     }
@@ -205,32 +222,50 @@ impl Registry {
     }
 }
 
-/// Waits between tries, longer each time and never as long as others wait.
+/// Waits between tries: longer each time, longer where tries take long, and never as long as others wait.
 #[derive(Debug)]
 pub(super) struct Backoff {
     end: Instant,
     tries: u32,
+    /// When the present try began.
+    begun: Instant,
 }
 
 impl Backoff {
-    /// The first wait is at most this long, the longest at most 128 times as long.
+    /// The first wait is at most this long, a later one 128 times as long.
     const FIRST: Duration = Duration::from_millis(2);
+    /// With many writers of one log the store is kept busy by those who lose, so they wait for a multiple of what
+    /// their try took.
+    const TRY_MULTIPLE_MAX: u32 = 64;
+    /// Longest wait.
+    const MAX: Duration = Duration::from_secs(5);
 
     pub(super) fn new(patience: Duration) -> Backoff {
-        Backoff { end: Instant::now() + patience, tries: 0 }
+        let now = Instant::now();
+        Backoff { end: now + patience, tries: 0, begun: now }
     }
 
     /// Waits; false when there is no patience left.
     pub(super) async fn wait(&mut self) -> bool {
+        let now = Instant::now();
         self.tries += 1;
-        if Instant::now() >= self.end {
+        if now >= self.end {
             return false;
         }
-        let longest = Self::FIRST * 2_u32.pow(self.tries.min(7));
+        let factor = 2_u32.saturating_pow(self.tries);
+        let by_try = (now - self.begun) * factor.min(Self::TRY_MULTIPLE_MAX);
+        let longest = by_try.max(Self::FIRST * factor.min(128)).min(Self::MAX);
         // The random bits of a UUID are as good as any for spreading waits.
         let share = u32::try_from(Uuid::new_v4().as_u128() & 0xffff).unwrap_or_default();
-        tokio::time::sleep(longest * share / 0xffff).await;
+        tokio::time::sleep(longest / 0xffff * share).await;
+        self.begun = Instant::now();
         true
+    }
+
+    /// Waits after `error` when nothing was written and the same may succeed a moment later; otherwise gives it back.
+    async fn wait_after(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+        let is_transient = matches!(&error, RegistryError::Store(error) if error.is_transient());
+        if is_transient && self.wait().await { Ok(()) } else { Err(error) }
     }
 
     fn give_up(&self, revision: &Revision) -> RegistryError {

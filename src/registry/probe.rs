@@ -34,9 +34,9 @@ pub(super) async fn check(store: &Store) -> Result<(), RegistryError> {
         store.remove_derived(&key).await.ok();
         let error = match twice {
             Ok((true, false)) => return Ok(()),
-            Ok((_, true)) => return Err(unusable("the store creates an object that exists already")),
-            // Answers as of a conflict, though nothing was there.
-            Ok((false, false)) => None,
+            Ok((true, true)) => return Err(unusable("the store creates an object that exists already")),
+            // The first was answered as a conflict, though nothing was there.
+            Ok((false, _)) => None,
             Err(error) if error.is_not_implemented() => {
                 return Err(unusable("the store cannot create an object only if there is none"));
             }

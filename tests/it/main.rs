@@ -6,12 +6,19 @@ mod cli;
 mod clients;
 mod documents;
 mod drain;
+#[path = "../support/faulty_store.rs"]
+mod faulty_store;
 mod grpc;
 mod hostile;
 #[path = "../support/onnx_file.rs"]
 mod onnx_file;
 mod operations;
 mod probe;
+mod registry_buckets;
+mod registry_format;
+mod registry_log;
+#[path = "../support/registry_writers.rs"]
+mod registry_writers;
 mod slow;
 mod support;
 mod tidy;
