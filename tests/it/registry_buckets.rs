@@ -21,7 +21,7 @@ const ACCOUNT: &str = "weir";
 
 /// One commit is five requests or more and moto answers one at a time, so there are fewer commits than on a disk.
 const WRITERS: u64 = 64;
-const COMMITS: u64 = 4;
+const COMMITS: u64 = 2;
 
 /// A server that ends with the test.
 struct Running {
