@@ -92,3 +92,51 @@ fn bad_credentials_are_counted_and_limited_and_good_ones_pass() {
     assert!(text.contains("weir_auth_failures_total{reason=\"invalid\"} 11"), "{text}");
     assert!(text.contains("weir_auth_failures_total{reason=\"limited\"} 1"), "{text}");
 }
+
+#[test]
+fn certificates_are_credentials_where_a_keys_file_gives_them_roles() {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.subject_alt_names = vec![rcgen::SanType::URI("spiffe://prod/ml".try_into().unwrap())];
+    let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let peer = Peer::with_certificate("10.0.0.1:1".parse().unwrap(), certificate.der());
+    let access = access(AccessSettings { has_keys_file: true, ..AccessSettings::default() });
+    let who = access.authenticate(&HeaderMap::new(), &peer).unwrap();
+    assert_eq!((who.subject(), who.method()), ("spiffe://prod/ml", Method::Mtls));
+    assert_eq!(who.require(Role::Publisher, Some("m")).unwrap_err().code(), Code::PermissionDenied);
+    access.set_keys("[[certificate]]\nsubject = 'spiffe://prod/*'\nrole = 'publisher'\n").unwrap();
+    let who = access.authenticate(&HeaderMap::new(), &peer).unwrap();
+    assert_eq!(who.require(Role::Publisher, Some("m")), Ok(()));
+    // What is shown in the request counts before what the connection showed.
+    let refused = access.authenticate(&bearer("weir_x"), &peer).unwrap_err();
+    assert_eq!(refused, AuthError::Invalid);
+}
+
+#[test]
+fn tokens_are_taken_where_an_issuer_is_configured() {
+    let jwt = JwtSettings {
+        issuer: "i".to_owned(),
+        audience: "weir".to_owned(),
+        roles_claim: "weir_roles".to_owned(),
+        models_claim: "weir_models".to_owned(),
+        allow_hs256: true,
+    };
+    let access = access(AccessSettings { jwt: Some(jwt), ..AccessSettings::default() });
+    let secret = [7; 32];
+    let encode = |bytes: &[u8]| {
+        use base64::Engine as _;
+        base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    };
+    let keys = format!("{{\"keys\":[{{\"kty\":\"oct\",\"k\":\"{}\"}}]}}", encode(&secret));
+    access.set_jwt_keys(&keys).unwrap();
+    assert!(access.takes_credentials() && access.set_jwt_keys("{").is_err());
+    let claims = r#"{"iss":"i","aud":"weir","sub":"ana","exp":99999999999,"weir_roles":["publisher"]}"#;
+    let signed = format!("{}.{}", encode(br#"{"alg":"HS256"}"#), encode(claims.as_bytes()));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret);
+    let token = format!("{signed}.{}", encode(ring::hmac::sign(&key, signed.as_bytes()).as_ref()));
+    let who = access.authenticate(&bearer(&token), &peer("10.0.0.1")).unwrap();
+    assert_eq!((who.subject(), who.method()), ("ana", Method::Jwt));
+    assert_eq!(who.require(Role::Publisher, Some("m")), Ok(()));
+    for wrong in ["weir_a_b", "x.y.z", "abc"] {
+        assert_eq!(access.authenticate(&bearer(wrong), &peer("10.0.0.1")).unwrap_err(), AuthError::Invalid);
+    }
+}

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::auth::AuthArgs;
 use super::check::Form;
 use super::config::Config;
 use super::infer::InferArgs;
@@ -44,6 +45,8 @@ enum Command {
     Check(CheckArgs),
     /// Ask a running server for one inference
     Infer(InferArgs),
+    /// Make API keys
+    Auth(AuthArgs),
     /// Try models in a child process, for `serve`
     #[command(hide = true)]
     Probe,
@@ -183,6 +186,7 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         },
         Some(Command::Check(args)) => check(args),
         Some(Command::Infer(args)) => finish(super::infer::infer(&args)),
+        Some(Command::Auth(args)) => finish(super::auth::auth(args)),
         Some(Command::Probe) => crate::backend::probe::child_main(),
     }
 }

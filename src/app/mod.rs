@@ -3,9 +3,11 @@
 //! `settings` is what was written, `config` is what it means, `run` wires the parts, `shutdown` ends them. Only `cli`
 //! prints. Nothing below `app` reads the environment.
 
+mod auth;
 mod check;
 mod cli;
 mod config;
+mod connect;
 mod infer;
 mod log;
 mod run;

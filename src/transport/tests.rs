@@ -18,7 +18,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::guard::{Guarded, Patience};
-use super::{ListenError, Listener, ShutdownHandle, Versions, shutdown_channel};
+use super::{
+    ClientAuth, ListenError, Listener, ShutdownHandle, Tls, TlsMaterial, TlsMetrics, TlsPart, Versions,
+    shutdown_channel,
+};
+use crate::metrics::Registry;
 use crate::protocol::Limits;
 
 /// What the service of a test reports.
@@ -242,4 +246,85 @@ async fn a_response_that_nobody_reads_is_given_up() {
     let error = server.write_all(&[0; 100]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
     assert!((30..=35).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+}
+
+/// A CA and a certificate of it, in PEM: the CA's, the certificate, its key.
+fn issue(names: &[&str]) -> [String; 3] {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_certificate = ca.self_signed(&ca_key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let certificate =
+        CertificateParams::new(names).unwrap().signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
+    [ca_certificate.pem(), certificate.pem(), key.serialize_pem()]
+}
+
+#[test]
+fn bad_files_are_told_apart() {
+    let [ca, certificate, key] = issue(&["localhost"]);
+    let [_, _, other_key] = issue(&["localhost"]);
+    let check = |certificates: &str, key: &str, clients: Option<&str>, expected: Option<(TlsPart, &str)>| {
+        let material = TlsMaterial {
+            certificates: certificates.as_bytes(),
+            key: key.as_bytes(),
+            clients: clients.map(|ca| (ca.as_bytes(), ClientAuth::Required)),
+        };
+        let metrics = TlsMetrics::new(&Registry::new()).unwrap();
+        let problem = Tls::new(material, Duration::from_secs(1), metrics).err();
+        let problem = problem.as_ref().map(|problem| (problem.part, problem.reason.as_str()));
+        assert_eq!(problem, expected);
+    };
+    check(&certificate, &key, None, None);
+    check(&certificate, &key, Some(&ca), None);
+    check("", &key, None, Some((TlsPart::Certificates, "it holds no certificate in PEM")));
+    check(&key, &key, None, Some((TlsPart::Certificates, "it holds no certificate in PEM")));
+    check(&certificate, &certificate, None, Some((TlsPart::Key, "it holds no private key in PEM")));
+    check(&certificate, &other_key, None, Some((TlsPart::Key, "it is not the key of the certificate")));
+    check(&certificate, &key, Some(""), Some((TlsPart::Clients, "it holds no certificate in PEM")));
+}
+
+/// A writer that takes everything and flushes nothing, as TLS does while its client reads nothing.
+struct Unflushed;
+
+impl tokio::io::AsyncWrite for Unflushed {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Pending
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_stay_in_tls_are_given_up() {
+    let patience = Patience {
+        header: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+        stall: Duration::from_secs(30),
+    };
+    let mut socket = Guarded::new(Unflushed, patience).0;
+    let started = tokio::time::Instant::now();
+    socket.write_all(b"answer").await.unwrap();
+    assert_eq!(socket.flush().await.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    assert!((30..=35).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    let mut socket = Guarded::new(Unflushed, patience).0;
+    assert_eq!(socket.shutdown().await.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
 }

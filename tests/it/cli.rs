@@ -57,7 +57,7 @@ fn mistakes_get_one_clear_line_and_a_code() {
     check_serve(&["--load-model", "iris"], 2, "needs model control explicit");
     check(&["serve"], 1, "nothing to serve");
     check(&["serve", "no/such/folder"], 1, "cannot serve from no/such/folder: No such file");
-    check(&["infer", "iris", "-i", "x=[1]", "--url", "https://127.0.0.1"], 1, "expected an address such as");
+    check(&["infer", "iris", "-i", "x=[1]", "--url", "ftp://127.0.0.1"], 1, "expected an address such as");
     check(&["infer", "iris", "-i", "x"], 1, "expected name=@file.npy");
 }
 

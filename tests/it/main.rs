@@ -1,6 +1,7 @@
 //! One test binary; a module a subject.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+mod access;
 mod backend_conformance;
 mod cli;
 mod clients;

@@ -139,8 +139,8 @@ fn parse_addresses(line: &str) -> Vec<(String, String)> {
     let words: Vec<&str> = line.split_whitespace().collect();
     if let [name, .., address] = words.as_slice() {
         let name = name.trim_end_matches(':').to_ascii_lowercase();
-        let address =
-            address.trim_start_matches("http://").trim_end_matches('/').trim_end_matches("/metrics");
+        let address = address.split_once("://").map_or(*address, |(_, address)| address);
+        let address = address.trim_end_matches('/').trim_end_matches("/metrics");
         if ["http", "grpc", "metrics"].contains(&name.as_str())
             && address.parse::<std::net::SocketAddr>().is_ok()
         {

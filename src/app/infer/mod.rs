@@ -17,6 +17,7 @@ use serde_json::Value;
 use self::call::Client;
 use self::npy::Array;
 use super::cli::say;
+use super::connect::ConnectArgs;
 
 /// Largest input file.
 const FILE_BYTES_MAX: u64 = 1 << 32;
@@ -35,9 +36,8 @@ pub(super) struct InferArgs {
     /// The version; the server's choice without it
     #[arg(long, value_name = "N")]
     model_version: Option<String>,
-    /// The server
-    #[arg(long, default_value = "http://127.0.0.1:8000")]
-    url: String,
+    #[command(flatten)]
+    server: ConnectArgs,
     /// Show the answer as the server's JSON
     #[arg(long)]
     json: bool,
@@ -66,7 +66,7 @@ pub(super) fn infer(args: &InferArgs) -> anyhow::Result<()> {
     let wanted: Vec<Wanted> = args.outputs.iter().map(|text| read_output(text)).collect::<Result<_, _>>()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (answer, binary) = runtime.block_on(async {
-        let client = Client::new(&args.url)?;
+        let client = Client::new(&args.server)?;
         let mut path = format!("/v2/models/{}", call::escape(&args.model));
         if let Some(version) = &args.model_version {
             path.push_str(&format!("/versions/{}", call::escape(version)));
