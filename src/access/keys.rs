@@ -345,7 +345,7 @@ mod tests {
         let digits = "key \"a\": hash: expected \"sha256:\" and 64 hexadecimal digits";
         check("[[key]]\nid = 'a'\nhash = 'abc'\nrole = 'reader'", digits);
         check(
-            &format!("[[certificate]]\nsubject = ''\nrole = 'reader'"),
+            "[[certificate]]\nsubject = ''\nrole = 'reader'",
             "certificate \"\": expected a name with '*' for any text, of 1 to 256 bytes",
         );
         let unknown = Keys::parse(&entry("a", "role = 'reader'\nrolle = 1")).unwrap_err().to_string();
