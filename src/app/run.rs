@@ -211,6 +211,7 @@ fn start_doors(config: &Config, listeners: Listeners, doors: Doors<'_>) -> (Shut
         engine: Arc::clone(engine),
         control: Arc::clone(control),
         access: Arc::clone(access),
+        events: None,
         limits: config.limits.clone(),
         in_flight: in_flight.clone(),
         version: env!("CARGO_PKG_VERSION"),

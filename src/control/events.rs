@@ -145,6 +145,8 @@ pub struct Streamed {
     pub token: String,
     /// Its type.
     pub kind: String,
+    /// The model that it is about; none for the registry itself.
+    pub model: Option<String>,
     /// The event in its JSON form.
     pub json: String,
 }
@@ -190,7 +192,9 @@ impl EventFeed {
                     continue;
                 }
                 let json = serde_json::to_string(&event).map_err(|e| EventsError::Invalid(e.to_string()))?;
-                return Ok(Some(Streamed { token: self.token(done, &event.time), kind: event.kind, json }));
+                let model = event.data.get("model").and_then(|model| model.as_str()).map(str::to_owned);
+                let token = self.token(done, &event.time);
+                return Ok(Some(Streamed { token, kind: event.kind, model, json }));
             }
             let events = self.feed.poll(READ_AT_ONCE).await?;
             if events.is_empty() {

@@ -107,6 +107,8 @@ pub struct Feed {
     broken: BTreeMap<String, u64>,
     /// Scopes in which there may be more than was read.
     dirty: BTreeSet<String>,
+    /// What was read and not handed out yet: a call that fails or is dropped loses nothing.
+    out: Vec<FeedEvent>,
     looks: u32,
 }
 
@@ -128,6 +130,7 @@ impl Feed {
             hints: HashMap::new(),
             broken: BTreeMap::new(),
             dirty: BTreeSet::new(),
+            out: Vec::new(),
             looks: 0,
         };
         match start {
@@ -156,21 +159,29 @@ impl Feed {
     /// # Errors
     /// [`RegistryError`]; what was not handed out comes at the next call.
     pub async fn poll(&mut self, limit: usize) -> Result<Vec<FeedEvent>, RegistryError> {
-        let mut events = Vec::new();
-        // What is left of the look before comes first; when that was nothing, what is new is not left for later.
-        self.read_dirty(limit, &mut events).await?;
-        if events.is_empty() {
-            self.look().await?;
-            self.read_dirty(limit, &mut events).await?;
+        let read = self.read(limit).await;
+        // What was read before something failed is handed out; the failure is met again at the next call.
+        match read {
+            Err(error) if self.out.is_empty() => Err(error),
+            _ => Ok(std::mem::take(&mut self.out)),
         }
-        Ok(events)
     }
 
-    async fn read_dirty(&mut self, limit: usize, events: &mut Vec<FeedEvent>) -> Result<(), RegistryError> {
-        while events.len() < limit
+    async fn read(&mut self, limit: usize) -> Result<(), RegistryError> {
+        // What is left of the look before comes first; when that was nothing, what is new is not left for later.
+        self.read_dirty(limit).await?;
+        if self.out.is_empty() {
+            self.look().await?;
+            self.read_dirty(limit).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_dirty(&mut self, limit: usize) -> Result<(), RegistryError> {
+        while self.out.len() < limit
             && let Some(scope) = self.dirty.first().cloned()
         {
-            if self.read_scope(&scope, limit, events).await? {
+            if self.read_scope(&scope, limit).await? {
                 self.dirty.remove(&scope);
             }
         }
@@ -215,12 +226,7 @@ impl Feed {
     }
 
     /// Reads on in one scope. True when there is no more.
-    async fn read_scope(
-        &mut self,
-        scope: &str,
-        limit: usize,
-        events: &mut Vec<FeedEvent>,
-    ) -> Result<bool, RegistryError> {
+    async fn read_scope(&mut self, scope: &str, limit: usize) -> Result<bool, RegistryError> {
         let begin = self.seen.get(scope).copied().unwrap_or_default();
         // Signals are read first and handed out last: the revision that a signal is about was there before it.
         let mut seen_signals = Vec::new();
@@ -233,7 +239,7 @@ impl Feed {
         }
         let is_all = seen_signals.len() < limit;
         let is_read = match scope.parse::<ModelName>() {
-            Ok(model) => self.read_revisions(&model, begin.rev, limit, events).await?,
+            Ok(model) => self.read_revisions(&model, begin.rev, limit).await?,
             Err(_) => true,
         };
         // Signals wait while there are revisions to read, unless those cannot be read.
@@ -241,17 +247,17 @@ impl Feed {
             return Ok(false);
         }
         for (number, signal) in seen_signals {
-            self.hand_out_signal(scope, number, &signal, events);
+            self.hand_out_signal(scope, number, &signal);
         }
         Ok(is_all)
     }
 
-    fn hand_out_signal(&mut self, scope: &str, number: u64, signal: &Signal, events: &mut Vec<FeedEvent>) {
+    fn hand_out_signal(&mut self, scope: &str, number: u64, signal: &Signal) {
         let state = scope.parse::<ModelName>().ok().and_then(|model| self.states.get(&model));
         let id = self.registry.info().registry_id;
         let event = cloudevent::of_signal(id, scope, state, number, signal);
         let place = Place::Log { scope: scope.to_owned(), log: Log::Signals, number, op: 0 };
-        events.push(FeedEvent { event, place });
+        self.out.push(FeedEvent { event, place });
         self.seen.entry(scope.to_owned()).or_default().signal = number;
     }
 
@@ -261,7 +267,6 @@ impl Feed {
         model: &ModelName,
         from: u64,
         limit: usize,
-        events: &mut Vec<FeedEvent>,
     ) -> Result<bool, RegistryError> {
         if self.broken.contains_key(&**model) {
             return Ok(true);
@@ -274,8 +279,8 @@ impl Feed {
             state => state?,
         };
         let mut is_end = false;
-        let enough = events.len().saturating_add(limit);
-        while events.len() < enough {
+        let enough = self.out.len().saturating_add(limit);
+        while self.out.len() < enough {
             let rev = state.rev + 1;
             let Some(bytes) = self.registry.store().get(&revision_key(model, rev)).await? else {
                 is_end = true;
@@ -294,7 +299,7 @@ impl Feed {
                         op: u32::try_from(op).unwrap_or(u32::MAX),
                     };
                     let numbered = derived.into_iter().enumerate();
-                    events.extend(numbered.map(|(op, event)| FeedEvent { event, place: place(op) }));
+                    self.out.extend(numbered.map(|(op, event)| FeedEvent { event, place: place(op) }));
                     self.seen.entry(model.to_string()).or_default().rev = rev;
                 }
                 Err(error) => {

@@ -7,6 +7,7 @@ mod api;
 mod body;
 mod compression;
 mod describe;
+mod api;
 mod infer;
 mod metrics;
 mod reply;
@@ -27,6 +28,7 @@ use serde_json::json;
 use tower::ServiceExt;
 
 pub use self::api::document as openapi_document;
+pub use self::api::events::EventsDoor;
 pub use self::infer::TIMEOUT_HEADER;
 pub use self::metrics::MetricsDoor;
 
@@ -68,6 +70,8 @@ pub struct HttpDoor {
     pub control: Arc<ControlPlane>,
     /// Who may do what.
     pub access: Arc<Access>,
+    /// Events, where the server follows a registry.
+    pub events: Option<EventsDoor>,
     /// What a client may send.
     pub limits: Limits,
     /// Room for requests, shared by all doors.
@@ -159,6 +163,10 @@ impl HttpDoor {
                     reply::failure(&error)
                 }
             },
+            Ok(Route::Events) => {
+                let query = head.uri.query().unwrap_or_default();
+                Box::pin(self.event_stream(&head.method, &head.headers, query, peer)).await
+            }
             // Boxed, so that the future of an inference is not as large as that of a model load.
             Ok(route) => Box::pin(self.answer_other(route, &head.headers, peer, body)).await,
             Err(error) => no_route(&error),
@@ -214,6 +222,8 @@ impl HttpDoor {
             Route::Load(model) => return or_failure(self.load(&model, headers, peer, body).await),
             Route::Unload(model) => return or_failure(self.unload(&model, headers, peer, body).await),
             Route::Infer(target) => return or_failure(self.infer(&target, headers, body).await),
+            // Answered before: it needs the query.
+            Route::Events => Ok(no_route(&NoRoute::Unknown)),
         };
         or_failure(answer)
     }

@@ -10,6 +10,9 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::error::Code;
 use crate::protocol::status::{Failure, http_status};
@@ -44,6 +47,14 @@ impl From<Bytes> for ReplyBody {
     fn from(bytes: Bytes) -> ReplyBody {
         let remaining = bytes.len() as u64;
         ReplyBody { first: bytes, rest: VecDeque::new(), remaining, made: None }
+    }
+}
+
+impl ReplyBody {
+    /// A body of what comes through `stream`, until its other side is dropped.
+    pub(super) fn stream(stream: mpsc::Receiver<Bytes>) -> ReplyBody {
+        let parts = ReceiverStream::new(stream).map(Ok::<Bytes, Infallible>);
+        ReplyBody::from(axum::body::Body::from_stream(parts))
     }
 }
 

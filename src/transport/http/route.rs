@@ -24,6 +24,8 @@ pub(super) enum Route<'a> {
     Index,
     Load(Cow<'a, str>),
     Unload(Cow<'a, str>),
+    /// The stream of events.
+    Events,
     /// Reading and changing trace settings.
     TraceSetting,
     /// Reading and changing log settings.
@@ -46,6 +48,7 @@ impl Route<'_> {
             | Route::ModelList
             | Route::AllStatistics
             | Route::Index
+            | Route::Events
             | Route::TraceSetting
             | Route::Logging => None,
         }
@@ -72,7 +75,12 @@ pub(super) enum NoRoute {
 
 /// The route of `method` and `path`.
 pub(super) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, NoRoute> {
-    let Some(rest) = path.strip_prefix("/v2") else { return Err(NoRoute::Unknown) };
+    let Some(rest) = path.strip_prefix("/v2") else {
+        return match path {
+            "/api/v1/events" => only(method, Method::GET, Route::Events),
+            _ => Err(NoRoute::Unknown),
+        };
+    };
     let mut parts = Parts { rest };
     match parts.next() {
         None if !rest.is_empty() => Err(NoRoute::Unknown),
@@ -208,6 +216,7 @@ mod tests {
         post("/v2/repository/main/models/iris/unload", Route::Unload("iris".into()));
         post("/v2/repository/models/models/load", Route::Load("models".into()));
         get("/v2/trace/setting", Route::TraceSetting);
+        get("/api/v1/events", Route::Events);
         post("/v2/logging", Route::Logging);
     }
 

@@ -90,7 +90,8 @@ async fn door(limits: Limits) -> HttpDoor {
     let control = Arc::new(ControlPlane::new(manager));
     let settings = AccessSettings { is_loopback_bound: true, ..AccessSettings::default() };
     let access = Arc::new(Access::new(settings, &Registry::new()).unwrap());
-    HttpDoor { engine, control, access, limits, in_flight: InFlight::new(8, 1 << 30), version: "1.2.3" }
+    let in_flight = InFlight::new(8, 1 << 30);
+    HttpDoor { engine, control, access, events: None, limits, in_flight, version: "1.2.3" }
 }
 
 struct Answer {

@@ -9,6 +9,7 @@
 mod caller;
 mod change;
 mod deployment;
+pub(super) mod events;
 mod failure;
 
 mod read;
@@ -34,9 +35,9 @@ use crate::control::ControlPlane;
 /// Where the API begins.
 const ROOT: &str = "/api/";
 
-/// Whether a request with this path is the API's.
+/// Whether a request with this path is the router's. Streams of events are the door's own.
 pub(super) fn is_for(path: &str) -> bool {
-    path.starts_with(ROOT)
+    path.starts_with(ROOT) && path != events::PATH
 }
 
 /// Largest body of a request to the API, in bytes. Model files are not sent here.
@@ -59,6 +60,7 @@ pub(super) struct ApiState {
                        `{\"error\": text, \"code\": word}`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
+    paths(events::describe),
     tags(
         (name = "models", description = "What is registered"),
         (name = "changes", description = "Tags, aliases, descriptions, deletion, approval"),
