@@ -7,7 +7,6 @@ mod api;
 mod body;
 mod compression;
 mod describe;
-mod api;
 mod infer;
 mod metrics;
 mod reply;
