@@ -154,7 +154,7 @@ fn add_conventions(settings: &mut Settings, environment: &BTreeMap<String, Strin
 }
 
 /// The variables of the process that are text.
-fn environment() -> BTreeMap<String, String> {
+pub(super) fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()

@@ -8,6 +8,8 @@ use super::security::{AccessConfig, TlsConfig};
 use super::settings::{Origin, Settings, SettingsProblem};
 use crate::access::{AccessSettings, JwtSettings, Require};
 use crate::protocol::Limits;
+use crate::registry::leases::is_replica_name;
+use crate::registry::state::check_deployment;
 use crate::serving::{ManagerConfig, ModelControl};
 use crate::transport::ClientAuth;
 
@@ -18,6 +20,8 @@ pub(super) struct Config {
     pub(super) tls: Option<TlsConfig>,
     pub(super) access: AccessConfig,
     pub(super) models: ManagerConfig,
+    /// `None` without a registry.
+    pub(super) registry: Option<RegistryConfig>,
     pub(super) runtime: RuntimeOptions,
     pub(super) log: LogConfig,
     pub(super) limits: Limits,
@@ -56,6 +60,19 @@ pub(super) struct ProbeOptions {
     pub(super) memory_max: u64,
 }
 
+/// The registry that is followed.
+#[derive(Debug, Clone)]
+pub(super) struct RegistryConfig {
+    pub(super) location: String,
+    pub(super) deployment: String,
+    pub(super) poll_interval: Duration,
+    /// `None` for a folder that goes with the process.
+    pub(super) cache_dir: Option<PathBuf>,
+    pub(super) cache_bytes_max: u64,
+    /// `None` for a name that nobody else has.
+    pub(super) replica: Option<String>,
+}
+
 /// Logs and spans.
 #[derive(Debug, Clone)]
 pub(super) struct LogConfig {
@@ -74,6 +91,7 @@ impl Config {
             tls: tls(settings)?,
             access: access(settings)?,
             models: models(settings)?,
+            registry: registry(settings)?,
             runtime: runtime(settings)?,
             log: log(settings)?,
             limits: limits(settings)?,
@@ -207,6 +225,27 @@ fn runtime(settings: &Settings) -> Result<RuntimeOptions, SettingsProblem> {
         arena_memory_max: Some(arena_memory_max).filter(|bytes| *bytes > 0),
         probe: settings.switch("runtime.probe")?.then_some(probe),
     })
+}
+
+fn registry(settings: &Settings) -> Result<Option<RegistryConfig>, SettingsProblem> {
+    let Some(location) = settings.optional_text("registry.url")? else { return Ok(None) };
+    let deployment = settings.text("registry.deployment")?;
+    check_deployment(deployment)
+        .map_err(|refusal| settings.problem("registry.deployment", &refusal.to_string()))?;
+    let replica = settings.optional_text("registry.replica")?.map(str::to_owned);
+    if replica.as_deref().is_some_and(|replica| !is_replica_name(replica)) {
+        let reason = "expected letters, digits, '.', '_' or '-', beginning with a letter or digit";
+        return Err(settings.problem("registry.replica", reason));
+    }
+    let below_cache = path(settings, "runtime.cache_dir")?.map(|folder| folder.join("registry"));
+    Ok(Some(RegistryConfig {
+        location: location.to_owned(),
+        deployment: deployment.to_owned(),
+        poll_interval: settings.duration("registry.poll_interval")?,
+        cache_dir: path(settings, "registry.cache_dir")?.or(below_cache),
+        cache_bytes_max: settings.number("registry.cache_bytes_max")?,
+        replica,
+    }))
 }
 
 fn log(settings: &Settings) -> Result<LogConfig, SettingsProblem> {

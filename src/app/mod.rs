@@ -11,6 +11,7 @@ mod connect;
 mod infer;
 mod log;
 mod run;
+mod follow;
 mod housekeeping;
 mod reload;
 mod security;

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::cli::say;
 use super::config::{Config, RuntimeOptions, ServerConfig};
+use super::follow::start_follower;
 use super::housekeeping::give_memory_back;
 use super::log::Logs;
 use super::reload::look_after;
@@ -26,6 +27,7 @@ use crate::backend::Backend;
 use crate::backend::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings};
 use crate::backend::probe::{ProbeLimits, Prober, ProberSettings};
 use crate::control::ControlPlane;
+use crate::control::follow::Follower;
 use crate::metrics::{Registry, register_process};
 use crate::serving::{Engine, Manager};
 use crate::transport::grpc::GrpcDoor;
@@ -48,8 +50,8 @@ pub(super) fn version(library: Option<PathBuf>) -> anyhow::Result<String> {
 /// Serves until a signal ends it.
 pub(super) fn serve(config: Config) -> anyhow::Result<()> {
     anyhow::ensure!(
-        !config.models.paths.is_empty(),
-        "nothing to serve: name a model repository or an .onnx file (weir serve PATH)"
+        !config.models.paths.is_empty() || config.registry.is_some(),
+        "nothing to serve: name a model repository, an .onnx file (weir serve PATH) or a registry (--registry)"
     );
     for path in &config.models.paths {
         std::fs::metadata(path).with_context(|| format!("cannot serve from {}", path.display()))?;
@@ -131,20 +133,29 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     tokio::spawn(look_after(files, register_reloads(&metrics)?));
     let engine = Arc::new(Engine::new(&metrics)?);
     let manager = start_manager(&config, runtime, Arc::clone(&engine)).await?;
+    let follower = start_follower(&config, &addresses, &manager, &engine, &metrics)?;
     let control = Arc::new(open_control(&config.server, &access, &manager));
     let doors = Doors { engine: &engine, control: &control, access: &access, metrics };
     let (handle, servers) = start_doors(&config, listeners, doors);
     say(&addresses.to_string());
     tokio::select! {
-        () = manager.settled() => say(&startup::summary(&engine, &addresses)),
+        () = all_loaded(&manager, follower.as_deref()) => say(&startup::summary(&engine, &manager, &addresses)),
         signal = signals.next() => {
             tracing::info!(signal, "stopping before every model is loaded");
-            return end(&config.server, &engine, handle, servers, signals, logs).await;
+            return end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs).await;
         }
     }
     let signal = signals.next().await;
     tracing::info!(signal, "draining");
-    end(&config.server, &engine, handle, servers, signals, logs).await
+    end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs).await
+}
+
+/// Waits until everything that is to be served at the start is loaded, or has failed.
+async fn all_loaded(manager: &Manager, follower: Option<&Follower>) {
+    if let Some(follower) = follower {
+        follower.caught_up().await;
+    }
+    manager.settled().await;
 }
 
 /// Counts the files that were read again.
@@ -239,12 +250,17 @@ fn start_doors(config: &Config, listeners: Listeners, doors: Doors<'_>) -> (Shut
 async fn end(
     config: &ServerConfig,
     engine: &Engine,
+    follower: Option<&Follower>,
     handle: ShutdownHandle,
     mut servers: JoinSet<()>,
     mut signals: Signals,
     logs: Logs,
 ) -> anyhow::Result<()> {
     engine.announce_drain();
+    if let Some(follower) = follower {
+        // What is loaded is served to the end; nothing new is loaded.
+        follower.stop().await;
+    }
     let reason = tokio::select! {
         () = tokio::time::sleep(config.drain_delay) => None,
         _ = signals.next() => Some("a second signal"),

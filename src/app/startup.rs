@@ -4,11 +4,14 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::serving::{Engine, Servable};
+use crate::serving::{Engine, Manager, Servable};
 use crate::tensor::DataType;
 
 /// Most elements of the pasted request's inputs together.
 const CURL_ELEMENTS_MAX: usize = 256;
+
+/// Columns of the table of models.
+const COLUMNS: usize = 8;
 
 /// Where the server listens.
 #[derive(Debug, Clone, Copy)]
@@ -37,10 +40,10 @@ impl fmt::Display for Addresses {
 }
 
 /// The table of served models, what is not served and why, and a `curl` line.
-pub(super) fn summary(engine: &Engine, addresses: &Addresses) -> String {
+pub(super) fn summary(engine: &Engine, manager: &Manager, addresses: &Addresses) -> String {
     let served = engine.served();
     let mut text = String::from("\n");
-    text.push_str(&table(&served));
+    text.push_str(&table(&served, manager));
     for entry in engine.index(false).iter().filter(|entry| !entry.reason.is_empty()) {
         let version = entry.version.map(|version| format!(" version {version}")).unwrap_or_default();
         text.push_str(&format!("not served: {}{version}: {}\n", entry.name, entry.reason));
@@ -51,13 +54,16 @@ pub(super) fn summary(engine: &Engine, addresses: &Addresses) -> String {
     text
 }
 
-fn table(served: &[Arc<Servable>]) -> String {
-    let header =
-        ["MODEL", "VERSION", "INPUTS", "OUTPUTS", "PROVIDER", "BATCHING", "LOADED IN"].map(str::to_owned);
-    let rows: Vec<[String; 7]> =
-        std::iter::once(header).chain(served.iter().map(|servable| row(servable))).collect();
+fn table(served: &[Arc<Servable>], manager: &Manager) -> String {
+    let header = ["MODEL", "VERSION", "INPUTS", "OUTPUTS", "PROVIDER", "BATCHING", "LOADED IN", "BY"];
+    let mut rows = vec![header.map(str::to_owned)];
+    rows.extend(served.iter().map(|servable| row(servable, manager)));
+    if manager.deployed_models().is_empty() {
+        // Everything lies in plain repositories: there is nothing to tell apart.
+        rows.iter_mut().for_each(|row| row[COLUMNS - 1].clear());
+    }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
         let cells: Vec<String> =
@@ -68,7 +74,7 @@ fn table(served: &[Arc<Servable>]) -> String {
     text
 }
 
-fn row(servable: &Servable) -> [String; 7] {
+fn row(servable: &Servable, manager: &Manager) -> [String; COLUMNS] {
     let tensors = |specs: &[crate::model::TensorSpec]| {
         let all: Vec<String> = specs.iter().map(|spec| spec.to_string().replace(", ", ",")).collect();
         all.join(", ")
@@ -85,6 +91,7 @@ fn row(servable: &Servable) -> [String; 7] {
         servable.config.runtime.provider.as_str().to_owned(),
         batching,
         format!("{:.0} ms", servable.load_duration.as_secs_f64() * 1e3),
+        manager.deployed_origin(&servable.name).unwrap_or_else(|| "repository".to_owned()),
     ]
 }
 

@@ -3,6 +3,7 @@
 //! It joins the repository, the serving table and the registry. The data plane never waits for it.
 
 pub mod events;
+pub mod follow;
 mod registry;
 pub mod webhooks;
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use super::error::{FoldError, LogFault, RegistryError};
+use super::error::{FoldError, LogFault, RegistryError, StoreError};
 use super::keys::KeySource;
 use super::replay::replay;
 pub use super::replay::revision_key;
@@ -151,6 +151,22 @@ impl Registry {
 
     pub(super) fn options(&self) -> &RegistryOptions {
         &self.options
+    }
+
+    /// Whether the registry is still where it was opened: a write would make a folder anew that was moved away, and a read
+    /// of it finds no news.
+    ///
+    /// # Errors
+    /// [`RegistryError::Store`] when it is not, or cannot be reached.
+    pub async fn check_place(&self) -> Result<(), RegistryError> {
+        let bytes = self.store.get("weir.json").await?;
+        let found = bytes.and_then(|bytes| serde_json::from_slice::<RegistryInfo>(&bytes).ok());
+        let reason = match found {
+            Some(info) if info.registry_id == self.info.registry_id => return Ok(()),
+            Some(info) => format!("the registry {} is in its place", info.registry_id),
+            None => "it is not there any more".to_owned(),
+        };
+        Err(StoreError::Location { location: self.store.shown().to_owned(), reason }.into())
     }
 
     /// Whether this process may write: the store must not let two create the same object. Checked once, before the

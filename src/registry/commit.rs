@@ -62,6 +62,7 @@ impl Registry {
     where
         P: Fn(&ModelState) -> Result<Vec<Op>, Refusal>,
     {
+        self.check_place().await?;
         self.check_writable().await?;
         let (commit_id, time) = (Uuid::now_v7(), Utc::now().trunc_subsecs(3));
         let mut backoff = Backoff::new(self.options().patience);

@@ -24,6 +24,7 @@ mod commit;
 mod heads;
 pub mod ops;
 pub mod blobs;
+pub mod cache;
 pub mod leases;
 pub mod history;
 pub mod gc;
@@ -42,6 +43,7 @@ pub mod error;
 pub(crate) mod sample;
 
 pub use self::blobs::BlobError;
+pub use self::cache::Cache;
 pub use self::client::{Commit, Observer, Registry, RegistryInfo, RegistryOptions, View};
 pub use self::error::{FoldError, LogFault, Refusal, RegistryError, StoreError};
 pub use self::heads::Seen;

@@ -20,6 +20,7 @@ mod registry_format;
 mod registry_log;
 #[path = "../support/registry_writers.rs"]
 mod registry_writers;
+mod registry_serve;
 mod slow;
 mod support;
 mod tidy;

@@ -146,6 +146,32 @@ pub const KEYS: &[Key] = &[
         "0",
         "Versions that load at the same time; 0 for automatic",
     ),
+    key("registry.url", Kind::Text, "", "The registry: a directory, or an s3://, az:// or gs:// URL"),
+    key("registry.deployment", Kind::Text, "default", "The deployment of every model that this server serves"),
+    key(
+        "registry.poll_interval",
+        Kind::Duration(100, HOUR_MS),
+        "1s",
+        "Time between two looks at the registry",
+    ),
+    key(
+        "registry.cache_dir",
+        Kind::Text,
+        "",
+        "Where copies of served versions are kept; empty for registry in runtime.cache_dir",
+    ),
+    key(
+        "registry.cache_bytes_max",
+        Kind::Size(1 << 20, TIB * 1024),
+        "64GiB",
+        "Bytes of such copies; those in use are never removed",
+    ),
+    key(
+        "registry.replica",
+        Kind::Text,
+        "",
+        "This server's name in the registry's leases; empty for the host's with a number",
+    ),
     key("runtime.onnxruntime", Kind::Text, "", "The ONNX Runtime library to use instead of the one inside"),
     key(
         "runtime.cache_dir",
@@ -235,10 +261,12 @@ impl Key {
         self.path.split_once('.').map_or(self.path, |(_, name)| name)
     }
 
-    /// The flag, for example `--http-port`. Some sections keep their name: `--log-level`, `--tls-cert`.
+    /// The flag, for example `--http-port`. Some sections keep their name: `--log-level`, `--tls-cert`. The registry itself
+    /// is `--registry`.
     pub fn flag(&self) -> String {
         let name = match self.section() {
-            "log" | "otlp" | "tls" | "auth" => self.path,
+            _ if self.path == "registry.url" => "registry",
+            "log" | "otlp" | "tls" | "auth" | "registry" => self.path,
             _ => self.name(),
         };
         format!("--{}", name.replace(['.', '_'], "-"))
@@ -246,7 +274,10 @@ impl Key {
 
     /// The environment variable, for example `WEIR_SERVER_HTTP_PORT`.
     pub fn variable(&self) -> String {
-        format!("WEIR_{}", self.path.replace('.', "_").to_uppercase())
+        match self.path {
+            "registry.url" => "WEIR_REGISTRY".to_owned(),
+            path => format!("WEIR_{}", path.replace('.', "_").to_uppercase()),
+        }
     }
 
     /// The items of a text from the environment.

@@ -1,0 +1,80 @@
+//! Starts to follow the registry that the configuration names. Says who this process is and where its copies lie; how to
+//! follow is `control`'s business.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::cli::environment;
+use super::config::{Config, RegistryConfig};
+use super::startup::Addresses;
+use crate::control::follow::{FollowConfig, Follower};
+use crate::metrics::Registry as Metrics;
+use crate::registry::StoreOptions;
+use crate::serving::{Engine, Manager};
+
+/// Longest part of a host's name that is used.
+const HOST_LEN_MAX: usize = 64;
+
+/// Follows the registry, if there is one.
+pub(super) fn start_follower(
+    config: &Config,
+    addresses: &Addresses,
+    manager: &Arc<Manager>,
+    engine: &Arc<Engine>,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<Arc<Follower>>> {
+    let Some(registry) = &config.registry else { return Ok(None) };
+    let scheme = if addresses.is_tls { "https" } else { "http" };
+    let follow = FollowConfig {
+        location: registry.location.clone(),
+        store: store_options(),
+        deployment: registry.deployment.clone(),
+        poll_interval: registry.poll_interval,
+        cache_folder: cache_folder(registry)?,
+        cache_bytes_max: registry.cache_bytes_max,
+        replica: registry.replica.clone().unwrap_or_else(replica),
+        url: format!("{scheme}://{}", addresses.http),
+    };
+    let follower = Follower::start(follow, Arc::clone(manager), Arc::clone(engine), metrics)?;
+    Ok(Some(follower))
+}
+
+/// Where copies are kept. Without a cache they go to a folder of this process.
+fn cache_folder(registry: &RegistryConfig) -> anyhow::Result<PathBuf> {
+    let folder = registry.cache_dir.clone().unwrap_or_else(|| {
+        tracing::warn!(
+            "there is no cache folder: after a restart nothing can be served while the registry is away"
+        );
+        std::env::temp_dir().join(format!("weir-{}", uuid::Uuid::now_v7()))
+    });
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot keep copies of models in {}", folder.display()))?;
+    folder.canonicalize().with_context(|| format!("cannot keep copies of models in {}", folder.display()))
+}
+
+/// How buckets are opened: by the variables that their own tools use.
+fn store_options() -> StoreOptions {
+    let known = ["AWS_", "AZURE_", "GOOGLE_"];
+    let options = environment()
+        .into_iter()
+        .filter(|(name, _)| known.iter().any(|prefix| name.starts_with(prefix)))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value))
+        .collect();
+    StoreOptions { options, ..StoreOptions::default() }
+}
+
+/// A name for this process that no other has: the host's and a number.
+fn replica() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        .skip_while(|c| !c.is_ascii_alphanumeric())
+        .take(HOST_LEN_MAX)
+        .collect();
+    let number = uuid::Uuid::new_v4().simple().to_string();
+    let number: String = number.chars().take(12).collect();
+    if host.is_empty() { number } else { format!("{host}-{number}") }
+}

@@ -1,0 +1,123 @@
+//! One look at the registry: is it there, is it the same, which models have new revisions.
+//!
+//! A directory that was moved away looks like a registry without news: so `weir.json` must be there at every look, and
+//! nothing is made where a registry was before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::FollowConfig;
+use crate::model::ModelName;
+use crate::registry::cache::{load_info, save_info};
+use crate::registry::{ModelState, Registry, RegistryError, RegistryInfo, Seen, Store, View};
+
+/// How long a look may take. Far more than a store needs that can be used.
+const LOOK_MAX: Duration = Duration::from_secs(10);
+
+/// What was found of a model.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) model: ModelName,
+    /// The newest state that could be verified.
+    pub(super) state: Arc<ModelState>,
+    /// Why the log cannot be followed any further.
+    pub(super) fault: Option<String>,
+}
+
+/// The registry as it is looked at.
+#[derive(Debug)]
+pub(super) struct Looker {
+    config: Arc<FollowConfig>,
+    registry: Option<Arc<Registry>>,
+    /// What was told of each model.
+    seen: Seen,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LookError {
+    #[error("the registry does not answer within {} s", LOOK_MAX.as_secs())]
+    Late,
+    #[error("there is no registry at its place")]
+    Gone,
+    #[error("another registry is at its place: {found} instead of {expected}")]
+    Other { found: String, expected: String },
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+impl Looker {
+    pub(super) fn new(config: Arc<FollowConfig>) -> Looker {
+        Looker { config, registry: None, seen: Seen::default() }
+    }
+
+    /// The registry, once it was reached.
+    pub(super) fn registry(&self) -> Option<&Arc<Registry>> {
+        self.registry.as_ref()
+    }
+
+    /// The models that have changed since the last look.
+    pub(super) async fn look(&mut self) -> Result<Vec<Found>, LookError> {
+        tokio::time::timeout(LOOK_MAX, self.look_at_all()).await.map_err(|_| LookError::Late)?
+    }
+
+    /// The newest state of one model, whether it has changed or not.
+    pub(super) async fn look_at(&mut self, model: &ModelName) -> Result<Vec<Found>, LookError> {
+        let look = async {
+            let view = self.reach().await?.view(model).await?;
+            Ok(vec![Found::from(view)])
+        };
+        tokio::time::timeout(LOOK_MAX, look).await.map_err(|_| LookError::Late)?
+    }
+
+    async fn look_at_all(&mut self) -> Result<Vec<Found>, LookError> {
+        let registry = self.reach().await?;
+        let changed = registry.changed(&mut self.seen).await?;
+        Ok(changed.into_iter().map(Found::from).collect())
+    }
+
+    /// The registry, opened if it was not yet, and found to be the one that it was.
+    async fn reach(&mut self) -> Result<Arc<Registry>, LookError> {
+        if let Some(registry) = &self.registry {
+            registry.check_place().await?;
+            return Ok(Arc::clone(registry));
+        }
+        let config = Arc::clone(&self.config);
+        let known = load_info(&config.cache_folder, &config.location);
+        if known.is_some() && is_missing_folder(&config.location) {
+            return Err(LookError::Gone);
+        }
+        let store = Store::open(&config.location, &config.store).map_err(RegistryError::from)?;
+        if known.is_some() && store.get("weir.json").await.map_err(RegistryError::from)?.is_none() {
+            return Err(LookError::Gone);
+        }
+        let registry = Registry::open(store).await?;
+        if let Some(known) = known {
+            same(registry.info(), &known)?;
+        }
+        if let Err(error) = save_info(&config.cache_folder, &config.location, registry.info()) {
+            tracing::warn!(%error, "the registry's copies cannot be written: a start without it will not work");
+        }
+        Ok(Arc::clone(self.registry.insert(Arc::new(registry))))
+    }
+}
+
+/// Whether `location` is a folder that is not there: opening it would make it.
+fn is_missing_folder(location: &str) -> bool {
+    !location.contains("://") && !std::path::Path::new(location).join("weir.json").exists()
+}
+
+fn same(found: &RegistryInfo, expected: &RegistryInfo) -> Result<(), LookError> {
+    if found.registry_id == expected.registry_id {
+        return Ok(());
+    }
+    let (found, expected) = (found.registry_id.to_string(), expected.registry_id.to_string());
+    Err(LookError::Other { found, expected })
+}
+
+impl From<View> for Found {
+    fn from(view: View) -> Found {
+        let fault = view.fault.map(|fault| fault.to_string());
+        Found { model: view.state.model.clone(), state: view.state, fault }
+    }
+}

@@ -1,0 +1,387 @@
+//! The follower's task: looks, plans, has files fetched, gives orders.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::look::{Found, LookError, Looker};
+use super::metrics::FollowMetrics;
+use super::report::Reporter;
+use super::tracked::Tracked;
+use super::{Command, FollowConfig, Shared};
+use crate::model::{ModelName, Version};
+use crate::registry::cache::{Cache, load_info};
+use crate::registry::leases::LEASE_REFRESH;
+use crate::registry::{ModelState, Store, VersionRecord};
+use crate::serving::{Engine, Manager};
+
+/// Messages of fetches that may wait.
+const FETCHED_MAX: usize = 256;
+
+/// The follower's own things.
+pub(super) struct Worker {
+    pub(super) config: Arc<FollowConfig>,
+    pub(super) manager: Arc<Manager>,
+    pub(super) metrics: FollowMetrics,
+    pub(super) shared: Arc<Shared>,
+    pub(super) looker: Looker,
+    pub(super) tracked: BTreeMap<ModelName, Tracked>,
+    reporter: Reporter,
+    cache: Option<Arc<Cache>>,
+    /// Told when the first state of things is loaded.
+    caught: watch::Sender<bool>,
+    /// Counts requests to try again what has failed.
+    attempt: u64,
+    /// What failed the last look, so that it is told once.
+    failing: Option<String>,
+    /// Something may not be needed any more.
+    may_evict: bool,
+    fetched: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
+}
+
+/// A fetch has come somewhere.
+pub(super) struct Fetched {
+    model: ModelName,
+    fetch: u64,
+    /// What could not be had; `None` while it goes on.
+    errors: Option<BTreeMap<Version, String>>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        config: Arc<FollowConfig>,
+        manager: Arc<Manager>,
+        engine: Arc<Engine>,
+        metrics: FollowMetrics,
+        shared: Arc<Shared>,
+        caught: watch::Sender<bool>,
+    ) -> Worker {
+        Worker {
+            reporter: Reporter::new(Arc::clone(&config), engine),
+            looker: Looker::new(Arc::clone(&config)),
+            config,
+            manager,
+            metrics,
+            shared,
+            tracked: BTreeMap::new(),
+            cache: None,
+            caught,
+            attempt: 0,
+            failing: None,
+            may_evict: true,
+            fetched: mpsc::channel(FETCHED_MAX),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Command>) {
+        let mut poll = tokio::time::interval(self.config.poll_interval);
+        let mut lease = tokio::time::interval(LEASE_REFRESH);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        lease.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changes = self.manager.changes();
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Command::Look { model, again, done }) => {
+                        self.attempt += u64::from(again);
+                        let seen = self.look(model.as_ref()).await;
+                        // A caller that has gone needs no answer.
+                        done.send(seen).ok();
+                    }
+                    Some(Command::Stop) | None => break,
+                },
+                Some(fetched) = self.fetched.1.recv() => self.take_fetched(fetched),
+                _ = poll.tick() => {
+                    self.look(None).await;
+                }
+                _ = lease.tick() => self.report_soon(),
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    self.report_soon();
+                }
+            }
+            self.tick().await;
+        }
+        self.reporter.end(self.looker.registry()).await;
+    }
+
+    /// Looks at the registry, at one model or at all, and orders what has changed. False when it cannot be reached.
+    async fn look(&mut self, model: Option<&ModelName>) -> bool {
+        let found = match model {
+            Some(model) => self.looker.look_at(model).await,
+            None => self.looker.look().await,
+        };
+        self.metrics.looked(found.is_ok());
+        self.shared.reachable.store(found.is_ok(), Ordering::Release);
+        match found {
+            Ok(found) => {
+                self.reached();
+                for one in found {
+                    self.take(one).await;
+                }
+                true
+            }
+            Err(error) => {
+                self.missed(&error);
+                false
+            }
+        }
+    }
+
+    fn reached(&mut self) {
+        *self.shared.seen.lock() = Instant::now();
+        if self.failing.take().is_some() {
+            tracing::info!("the registry can be reached again");
+        }
+        let Some(registry) = self.looker.registry() else { return };
+        self.shared.registry.lock().get_or_insert_with(|| Arc::clone(registry));
+        let id = registry.info().registry_id;
+        self.open_cache(id);
+    }
+
+    /// The registry cannot be reached: what is served stays. At the start, the last states that were seen are followed.
+    fn missed(&mut self, error: &LookError) {
+        let text = error.to_string();
+        if self.failing.as_ref() != Some(&text) {
+            tracing::error!(error = text, "the registry cannot be reached; what is loaded is served on");
+            self.failing = Some(text);
+        }
+        if self.cache.is_some() {
+            return;
+        }
+        let Some(info) = load_info(&self.config.cache_folder, &self.config.location) else { return };
+        self.open_cache(info.registry_id);
+        let Some(cache) = &self.cache else { return };
+        let states = cache.load_states();
+        tracing::warn!(
+            models = states.len(),
+            "serving from copies, as the registry was when this server last saw it"
+        );
+        for state in states {
+            tracing::warn!(model = %state.model, rev = state.rev, "this state may be stale");
+            let model = state.model.clone();
+            self.tracked.insert(model.clone(), Tracked::new(Arc::new(state), true));
+            self.follow(&model);
+        }
+    }
+
+    fn open_cache(&mut self, id: uuid::Uuid) {
+        if self.cache.is_some() {
+            return;
+        }
+        match Cache::open(&self.config.cache_folder, id, self.config.cache_bytes_max) {
+            Ok(cache) => self.cache = Some(Arc::new(cache)),
+            Err(error) => {
+                tracing::error!(%error, "the folder for the registry's copies cannot be used; nothing of it is served");
+            }
+        }
+    }
+
+    /// Takes what was found of a model, unless it is older than what is known.
+    async fn take(&mut self, found: Found) {
+        let is_first = !*self.caught.borrow();
+        let model = found.model;
+        let state = found.state;
+        let tracked =
+            self.tracked.entry(model.clone()).or_insert_with(|| Tracked::new(Arc::clone(&state), is_first));
+        tracked.fault = found.fault.or_else(|| went_back(&tracked.state, &state));
+        if let Some(fault) = &tracked.fault {
+            tracing::error!(model = %model, fault, "the model's log cannot be verified; its last verified state is served");
+        }
+        // What could be verified is followed, though the log may go on in ways that cannot.
+        if went_back(&tracked.state, &state).is_none() {
+            tracked.state = state;
+        }
+        self.follow(&model);
+        self.keep_state(&model).await;
+    }
+
+    /// Orders what the model's state wants, and has missing files fetched.
+    fn follow(&mut self, model: &ModelName) {
+        let Some(tracked) = self.tracked.get_mut(model) else { return };
+        if tracked.plan(&self.config.deployment) {
+            self.may_evict = true;
+        }
+        if tracked.wanted.is_none() {
+            if self.manager.deployed(model).is_some() {
+                tracing::info!(model = %model, rev = tracked.state.rev, "the registry has it served no more");
+                self.manager.undeploy(model);
+            }
+            self.metrics.forget(model);
+            return;
+        }
+        self.order(model);
+        self.fetch(model);
+    }
+
+    /// Gives the manager its order, if every file is here that it needs.
+    fn order(&mut self, model: &ModelName) {
+        let (Some(tracked), Some(cache)) = (self.tracked.get_mut(model), &self.cache) else { return };
+        let is_switched = self.manager.deployed(model).is_none_or(|status| status.is_current);
+        let ready = |version| cache.ready(model, version);
+        let Some(order) = tracked.order(Instant::now(), is_switched, self.attempt, ready) else { return };
+        match self.manager.deploy(model, order) {
+            Ok(()) => tracked.refused = None,
+            Err(error) => {
+                if tracked.refused.is_none() {
+                    tracing::error!(model = %model, %error, "the registry's model is not served");
+                }
+                tracked.refuse(error.to_string());
+            }
+        }
+    }
+
+    /// Starts to fetch the files that are missing.
+    fn fetch(&mut self, model: &ModelName) {
+        let (Some(tracked), Some(cache)) = (self.tracked.get_mut(model), &self.cache) else { return };
+        if !tracked.needs_fetch(Instant::now(), |version| cache.ready(model, version).is_some()) {
+            return;
+        }
+        let Some(wanted) = &tracked.wanted else { return };
+        let mut versions: Vec<Version> = wanted.versions.iter().copied().collect();
+        versions.sort_by_key(|version| !wanted.has_share(*version));
+        let state = Arc::clone(&tracked.state);
+        let fetch = tracked.begin_fetch();
+        let store = self.looker.registry().map(|registry| registry.store().clone());
+        let job = Fetch { model: model.clone(), fetch, versions, state, store, cache: Arc::clone(cache) };
+        tokio::spawn(job.run(self.fetched.0.clone()));
+    }
+
+    fn take_fetched(&mut self, fetched: Fetched) {
+        let Fetched { model, fetch, errors } = fetched;
+        let Some(tracked) = self.tracked.get_mut(&model) else { return };
+        if let Some(errors) = errors {
+            for (version, error) in &errors {
+                tracing::error!(model = %model, %version, error, "the version's files cannot be had");
+            }
+            tracked.end_fetch(fetch, errors, Instant::now());
+        }
+        self.order(&model);
+    }
+
+    /// What is due by time: files to try again, replaced versions to let go, the first state of things reached.
+    async fn tick(&mut self) {
+        let models: Vec<ModelName> = self
+            .tracked
+            .iter()
+            .filter(|(_, tracked)| tracked.is_due())
+            .map(|(model, _)| model.clone())
+            .collect();
+        for model in models {
+            self.order(&model);
+            self.fetch(&model);
+        }
+        let is_fetching = self.tracked.values().any(|tracked| tracked.fetching.is_some());
+        if !*self.caught.borrow() && self.cache.is_some() && !is_fetching {
+            self.caught.send_replace(true);
+            self.manager.hold_ready(false);
+        }
+        self.show();
+        if self.may_evict && !is_fetching {
+            self.may_evict = false;
+            self.evict();
+        }
+    }
+
+    fn evict(&self) {
+        let Some(cache) = self.cache.clone() else { return };
+        let in_use: BTreeSet<(ModelName, Version)> =
+            self.tracked.iter().flat_map(|(model, tracked)| tracked.in_use(model)).collect();
+        tokio::spawn(async move {
+            match cache.evict(in_use).await {
+                Ok(0) => {}
+                Ok(bytes) => tracing::info!(bytes, "copies of versions that are not in use were removed"),
+                Err(error) => {
+                    tracing::warn!(%error, "copies of versions that are not in use are not removed")
+                }
+            }
+        });
+    }
+
+    /// Keeps the state for a start without the registry.
+    async fn keep_state(&self, model: &ModelName) {
+        let (Some(tracked), Some(cache)) = (self.tracked.get(model), self.cache.clone()) else { return };
+        let state = Arc::clone(&tracked.state);
+        let is_wanted = tracked.wanted.is_some();
+        let kept = tokio::task::spawn_blocking(move || match is_wanted {
+            true => cache.save_state(&state),
+            false => {
+                cache.forget_state(&state.model);
+                Ok(())
+            }
+        });
+        if let Ok(Err(error)) = kept.await {
+            tracing::warn!(model = %model, %error, "the model's state is not kept for a start without the registry");
+        }
+    }
+
+    fn show(&self) {
+        self.metrics.stale(self.shared.seen.lock().elapsed());
+        let damaged = self.tracked.values().filter(|tracked| tracked.fault.is_some()).count();
+        self.metrics.damaged(damaged);
+        let followed = self.tracked.iter().filter(|(_, tracked)| tracked.wanted.is_some());
+        for (index, (model, tracked)) in followed.enumerate() {
+            let is_served = tracked.is_served(self.manager.deployed(model).as_ref());
+            self.metrics.model(index, model, tracked.state.rev, is_served);
+        }
+    }
+
+    /// Writes the lease, beside what else is to be done.
+    fn report_soon(&mut self) {
+        let is_reachable = self.shared.reachable.load(Ordering::Acquire);
+        let Some(registry) = self.looker.registry().filter(|_| is_reachable) else { return };
+        let followed = self.tracked.iter().filter(|(_, tracked)| tracked.is_followed());
+        let models = followed
+            .map(|(model, tracked)| (model.clone(), tracked.lease(self.manager.deployed(model).as_ref())));
+        self.reporter.report(registry, models.collect());
+    }
+}
+
+/// Why what was found cannot follow what is known, if it cannot: a log only grows.
+fn went_back(known: &ModelState, found: &ModelState) -> Option<String> {
+    let is_other = found.rev == known.rev && found.head != known.head;
+    match found.rev < known.rev || is_other {
+        true => Some(format!("it is at revision {}, and was seen at {} before", found.rev, known.rev)),
+        false => None,
+    }
+}
+
+/// Fetches the files of versions.
+struct Fetch {
+    model: ModelName,
+    fetch: u64,
+    versions: Vec<Version>,
+    state: Arc<ModelState>,
+    store: Option<Store>,
+    cache: Arc<Cache>,
+}
+
+impl Fetch {
+    /// Fetches one version after the other, and tells of each.
+    async fn run(self, tell: mpsc::Sender<Fetched>) {
+        let mut errors = BTreeMap::new();
+        for version in &self.versions {
+            let record: Option<&VersionRecord> = self.state.versions.get(version).map(|state| &state.record);
+            let Some(record) = record else { continue };
+            match self.cache.ensure(self.store.as_ref(), &self.model, *version, record).await {
+                Ok(_) => self.tell(&tell, None).await,
+                Err(error) => {
+                    errors.insert(*version, crate::error::Coded::public_message(&error));
+                }
+            }
+        }
+        self.tell(&tell, Some(errors)).await;
+    }
+
+    async fn tell(&self, tell: &mpsc::Sender<Fetched>, errors: Option<BTreeMap<Version, String>>) {
+        let message = Fetched { model: self.model.clone(), fetch: self.fetch, errors };
+        // The follower has ended: nobody waits for it.
+        tell.send(message).await.ok();
+    }
+}

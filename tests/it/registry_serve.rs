@@ -1,0 +1,402 @@
+//! Servers that follow a registry: two of them on one local store, under load, killed, and with the store away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use weir::error::Coded;
+use weir::model::{ModelName, Version};
+use weir::registry::ops::{alias, deploy};
+use weir::registry::{
+    Actor, Health, Intent, Lease, LoadedState, ModelState, Op, Refusal, Registry, RegistryError, Store,
+    StoreOptions, blobs, leases,
+};
+
+use crate::support::{Server, get, post, root};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A registry in a folder, with `digits` 1 and 2, and a version 3 that does not load.
+struct House {
+    folder: TempDir,
+    runtime: tokio::runtime::Runtime,
+    registry: Registry,
+}
+
+impl House {
+    fn open() -> House {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build().unwrap();
+        let location = folder.path().join("registry");
+        let options = StoreOptions { fsync: false, ..StoreOptions::default() };
+        let store = Store::open(location.to_str().unwrap(), &options).unwrap();
+        let registry = runtime.block_on(Registry::open(store)).unwrap();
+        let house = House { folder, runtime, registry };
+        for version in ["1", "2"] {
+            house.register(
+                std::fs::read(root().join("models/digits").join(version).join("model.onnx")).unwrap(),
+            );
+        }
+        house.register(b"this is no model".to_vec());
+        house
+    }
+
+    fn location(&self) -> PathBuf {
+        self.folder.path().join("registry")
+    }
+
+    /// The next version, of one file.
+    fn register(&self, content: Vec<u8>) {
+        let file = blobs::put_bytes(self.registry.store(), "model.onnx", Bytes::from(content));
+        let file = self.runtime.block_on(file).unwrap();
+        let record = json!({
+            "files": [file], "model_file": "model.onnx", "digest": "", "source": "", "inputs": [], "outputs": [],
+            "onnx": { "ir_version": 8, "opsets": {}, "producer": "", "operators": {}, "parameters": 0 },
+            "validation": { "onnxruntime": "", "load_us": 0, "memory_bytes": 0, "batching": "" },
+        });
+        self.commit(|state| {
+            let record = serde_json::from_value(record.clone()).unwrap();
+            let version = state.next_version().unwrap();
+            let mut ops = vec![Op::CreateVersion { version, record }];
+            if state.rev == 0 {
+                ops.insert(0, Op::CreateModel { description: String::new() });
+            }
+            Ok(ops)
+        });
+    }
+
+    fn commit(&self, plan: impl Fn(&ModelState) -> Result<Vec<Op>, Refusal>) -> u64 {
+        self.try_commit(plan).unwrap()
+    }
+
+    fn try_commit(
+        &self,
+        plan: impl Fn(&ModelState) -> Result<Vec<Op>, Refusal>,
+    ) -> Result<u64, RegistryError> {
+        let intent = Intent {
+            actor: Actor { sub: "ada@desk".to_owned(), method: "cli".to_owned() },
+            reason: "a test".to_owned(),
+            request_id: String::new(),
+            if_match: None,
+        };
+        let commit = self.registry.commit(&digits(), &intent, plan);
+        Ok(self.runtime.block_on(commit)?.rev)
+    }
+
+    fn deploy(&self, version: &str) -> u64 {
+        self.commit(|state| deploy::deploy(state, "default", version, &deploy::SpecChange::default()))
+    }
+
+    fn traffic(&self, shares: &[(&str, u32)]) -> u64 {
+        let shares: Vec<(String, u32)> = shares.iter().map(|(v, share)| ((*v).to_owned(), *share)).collect();
+        self.commit(|state| deploy::traffic(state, "default", &shares, None))
+    }
+
+    fn server(&self, replica: &str) -> Server {
+        let cache = self.folder.path().join(format!("cache-{replica}"));
+        let location = self.location();
+        Server::start(&[
+            Path::new("--registry"),
+            &location,
+            Path::new("--registry-cache-dir"),
+            &cache,
+            Path::new("--registry-replica"),
+            Path::new(replica),
+            Path::new("--registry-poll-interval"),
+            Path::new("200ms"),
+        ])
+    }
+
+    /// Waits until the leases of `replicas` say that `rev` was carried out, or was not; returns them.
+    fn carried_out(&self, replicas: &[&str], rev: u64, ok: bool) -> Vec<Lease> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let all = self.runtime.block_on(leases::read_all(self.registry.store())).unwrap();
+            let of_ours = all.into_iter().filter(|lease| replicas.contains(&lease.replica.as_str()));
+            let found: Vec<Lease> = of_ours
+                .filter(|lease| lease.models.get(&digits()).and_then(|model| model.outcome(rev)) == Some(ok))
+                .collect();
+            if found.len() == replicas.len() {
+                return found;
+            }
+            assert!(Instant::now() < end, "revision {rev} of {replicas:?}: {found:#?}");
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+}
+
+fn digits() -> ModelName {
+    "digits".parse().unwrap()
+}
+
+fn v(number: u64) -> Version {
+    Version::new(number).unwrap()
+}
+
+/// The golden inputs, which both versions take, and the outputs of each version.
+struct Golden {
+    inputs: Value,
+    outputs: BTreeMap<String, Value>,
+    tolerance: f64,
+}
+
+impl Golden {
+    fn read() -> Golden {
+        let of = |version: &str| -> Value {
+            let path = root().join("models/digits").join(version).join("golden.json");
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+        };
+        let (first, second) = (of("1"), of("2"));
+        assert_eq!(first["inputs"], second["inputs"], "one request for both versions");
+        assert_ne!(first["outputs"], second["outputs"], "answers tell the versions apart");
+        Golden {
+            inputs: first["inputs"].clone(),
+            tolerance: first["tolerance"].as_f64().unwrap(),
+            outputs: [("1", first), ("2", second)].map(|(v, g)| (v.to_owned(), g["outputs"].clone())).into(),
+        }
+    }
+
+    /// Asks `address` and checks that the answer is the one of the version that it names; returns that.
+    fn ask(&self, address: &str, version: &str, id: &str) -> Result<String, String> {
+        let path = match version {
+            "" => "/v2/models/digits/infer".to_owned(),
+            version => format!("/v2/models/digits/versions/{version}/infer"),
+        };
+        let body = json!({ "id": id, "inputs": self.inputs }).to_string();
+        let (status, body) = post(address, &path, "", body.as_bytes()).map_err(|error| error.to_string())?;
+        if status != 200 {
+            return Err(format!("{status}: {body}"));
+        }
+        let answer: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
+        let named = answer["model_version"].as_str().unwrap_or_default().to_owned();
+        let expected =
+            self.outputs.get(&named).ok_or_else(|| format!("no golden answers of version '{named}'"))?;
+        for (expected, actual) in
+            expected.as_array().into_iter().flatten().zip(answer["outputs"].as_array().into_iter().flatten())
+        {
+            if !close(&expected["data"], &actual["data"], self.tolerance) {
+                return Err(format!(
+                    "version {named} answered {} instead of {}",
+                    actual["data"], expected["data"]
+                ));
+            }
+        }
+        Ok(named)
+    }
+
+    /// Asks until the answer comes from `expected`.
+    fn until(&self, address: &str, version: &str, expected: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.ask(address, version, "until");
+            if answer.as_deref() == Ok(expected) {
+                return;
+            }
+            assert!(Instant::now() < end, "'{version}' on {address} should be {expected}: {answer:?}");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
+fn close(expected: &Value, actual: &Value, tolerance: f64) -> bool {
+    match (expected, actual) {
+        (Value::Array(expected), Value::Array(actual)) => {
+            expected.len() == actual.len()
+                && expected.iter().zip(actual).all(|(expected, actual)| close(expected, actual, tolerance))
+        }
+        (Value::Number(expected), Value::Number(actual)) => {
+            let difference = expected.as_f64().zip(actual.as_f64()).map(|(a, b)| (a - b).abs());
+            difference.is_some_and(|difference| difference <= tolerance)
+        }
+        _ => expected == actual,
+    }
+}
+
+/// Clients that ask one server without a break. A request that fails, or whose answer is not its version's, is kept.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    thread: std::thread::JoinHandle<Vec<String>>,
+}
+
+impl Load {
+    fn start(golden: &Arc<Golden>, address: &str) -> Load {
+        let (golden, address) = (Arc::clone(golden), address.to_owned());
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&answered));
+        let thread = std::thread::spawn(move || {
+            let mut failures = Vec::new();
+            while !stopped.load(Ordering::SeqCst) && failures.len() < 5 {
+                let id = format!("load-{}", counted.fetch_add(1, Ordering::SeqCst));
+                failures.extend(golden.ask(&address, "", &id).err());
+            }
+            failures
+        });
+        Load { stop, answered, thread }
+    }
+
+    /// Waits for some more answers, so that what happened before was met by requests.
+    fn goes_on(&self) {
+        let (before, end) = (self.answered.load(Ordering::SeqCst), Instant::now() + PATIENCE);
+        while self.answered.load(Ordering::SeqCst) < before + 5 && !self.thread.is_finished() {
+            assert!(Instant::now() < end, "the load does not go on");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    fn end(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let failures = self.thread.join().unwrap();
+        assert!(failures.is_empty(), "{failures:#?}");
+    }
+}
+
+/// A value of a metric without labels.
+fn metric(server: &Server, name: &str) -> f64 {
+    let (_, text) = get(&server.metrics, "/metrics").unwrap();
+    let line = text.lines().find(|line| line.starts_with(name) && !line.starts_with('#'));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(f64::NAN)
+}
+
+#[test]
+fn two_servers_serve_what_one_registry_deploys() {
+    let (house, golden) = (House::open(), Arc::new(Golden::read()));
+    let first = house.deploy("1");
+    let (a, b) = (house.server("a"), house.server("b"));
+    house.carried_out(&["a", "b"], first, true);
+    let (on_a, on_b) = (Load::start(&golden, &a.http), Load::start(&golden, &b.http));
+
+    // A split: close to its shares, and the same for the same key everywhere.
+    let rev = house.traffic(&[("1", 90), ("2", 10)]);
+    house.carried_out(&["a", "b"], rev, true);
+    let chosen = |server: &Server| -> Vec<String> {
+        (0..400).map(|user| golden.ask(&server.http, "", &format!("user-{user}")).unwrap()).collect()
+    };
+    let (of_a, of_b) = (chosen(&a), chosen(&b));
+    assert_eq!(of_a, of_b);
+    let second = of_a.iter().filter(|version| *version == "2").count();
+    // Five standard deviations of 400 draws with a share of 0.1.
+    assert!((10..=70).contains(&second), "{second}");
+
+    // An alias.
+    let rev = house.commit(|state| alias::set(state, "champion", "2"));
+    house.carried_out(&["a", "b"], rev, true);
+    for server in [&a, &b] {
+        assert_eq!(golden.ask(&server.http, "champion", "x").unwrap(), "2");
+        let (status, body) = get(&server.http, "/v2/models/digits/versions/champion").unwrap();
+        assert_eq!(status, 200, "{body}");
+        assert_eq!(golden.ask(&server.http, "nobody", "x").unwrap_err().split(':').next(), Some("404"));
+    }
+
+    // A version that does not load leaves what was served, and says so.
+    let rev = house.deploy("3");
+    for lease in house.carried_out(&["a", "b"], rev, false) {
+        let model = &lease.models[&digits()];
+        assert_eq!(model.health, Health::Degraded, "{model:?}");
+        assert!(model.error.as_deref().is_some_and(|error| error.contains("version 3")), "{model:?}");
+        assert_eq!(model.loaded.get(&v(1)), Some(&LoadedState::Serving));
+    }
+    assert_eq!(metric(&a, "weir_registry_not_served{model=\"digits\"}"), 1.0);
+    assert_eq!(chosen(&a), of_a, "the split is served on");
+
+    // Promotion, and its rollback: the other version is still loaded.
+    let rev = house.deploy("2");
+    house.carried_out(&["a", "b"], rev, true);
+    assert_eq!(chosen(&a).into_iter().collect::<BTreeSet<_>>(), ["2".to_owned()].into());
+    on_a.goes_on();
+    // One is killed in the middle of it. Its clients have left before: nobody can answer for a killed process.
+    on_b.end();
+    drop(b);
+    let rev = house.deploy("1");
+    let lease = house.carried_out(&["a"], rev, true).remove(0);
+    assert_eq!(lease.models[&digits()].loaded.len(), 2, "the replaced one is kept: {lease:?}");
+    golden.until(&a.http, "", "1");
+    let b = house.server("b");
+    house.carried_out(&["b"], rev, true);
+    assert_eq!(golden.ask(&b.http, "", "x").unwrap(), "1");
+    on_a.goes_on();
+    on_a.end();
+
+    let rev = house.commit(|state| deploy::undeploy(state, "default"));
+    for server in [&a, &b] {
+        let end = Instant::now() + PATIENCE;
+        while golden.ask(&server.http, "", "x").is_ok() {
+            assert!(Instant::now() < end, "revision {rev} is not seen");
+        }
+    }
+    assert_eq!(a.stop().0, Some(0));
+    let left = house.runtime.block_on(leases::read_all(house.registry.store())).unwrap();
+    assert!(left.iter().all(|lease| lease.replica != "a"), "a stopped server leaves no lease");
+}
+
+#[test]
+fn a_store_that_is_away_changes_nothing_that_is_served() {
+    let (house, golden) = (House::open(), Arc::new(Golden::read()));
+    let rev = house.traffic_of_both();
+    let a = house.server("a");
+    house.carried_out(&["a"], rev, true);
+    let load = Load::start(&golden, &a.http);
+    let away = house.folder.path().join("away");
+    std::fs::rename(house.location(), &away).unwrap();
+    let end = Instant::now() + PATIENCE;
+    while metric(&a, "weir_registry_staleness_seconds") < 1.0 {
+        assert!(Instant::now() < end, "the staleness does not rise");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let refused =
+        house.try_commit(|state| deploy::deploy(state, "default", "2", &deploy::SpecChange::default()));
+    assert_eq!(refused.unwrap_err().code(), weir::error::Code::Unavailable);
+    load.goes_on();
+    // One starts while the store is away, from what its last run has left.
+    load.end();
+    drop(a);
+    let a = house.server("a");
+    let load = Load::start(&golden, &a.http);
+    load.goes_on();
+    assert!(metric(&a, "weir_registry_looks_total{outcome=\"failed\"}") >= 1.0);
+    assert!(!house.location().exists(), "nobody makes a new registry where one was");
+    std::fs::rename(&away, house.location()).unwrap();
+    let rev = house.deploy("2");
+    house.carried_out(&["a"], rev, true);
+    golden.until(&a.http, "", "2");
+    load.goes_on();
+    load.end();
+    assert!(metric(&a, "weir_registry_staleness_seconds") < 60.0);
+}
+
+impl House {
+    fn traffic_of_both(&self) -> u64 {
+        self.deploy("1");
+        self.traffic(&[("1", 1), ("2", 1)])
+    }
+}
+
+#[test]
+fn a_plain_model_keeps_its_name() {
+    let (house, golden) = (House::open(), Golden::read());
+    house.deploy("2");
+    let repository = house.folder.path().join("models");
+    crate::support::copy_dir(&root().join("models/digits/1"), &repository.join("digits/1"));
+    let location = house.location();
+    let cache = house.folder.path().join("cache");
+    let server = Server::start(&[
+        &repository,
+        Path::new("--registry"),
+        &location,
+        Path::new("--registry-cache-dir"),
+        &cache,
+        Path::new("--registry-replica"),
+        Path::new("a"),
+    ]);
+    let rev = house.runtime.block_on(house.registry.state(&digits())).unwrap().rev;
+    let lease = house.carried_out(&["a"], rev, false).remove(0);
+    let error = lease.models[&digits()].error.clone().unwrap_or_default();
+    assert!(error.contains("plain repository"), "{error}");
+    assert_eq!(golden.ask(&server.http, "", "x").unwrap(), "1");
+}
