@@ -85,7 +85,8 @@ impl House {
             request_id: String::new(),
             if_match: None,
         };
-        let commit = self.registry.commit(&digits(), &intent, plan);
+        let model = digits();
+        let commit = self.registry.commit(&model, &intent, plan);
         Ok(self.runtime.block_on(commit)?.rev)
     }
 
