@@ -10,6 +10,7 @@ use super::cli::environment;
 use super::config::{Config, RegistryConfig};
 use super::startup::Addresses;
 use crate::control::follow::{FollowConfig, Follower};
+use crate::control::{ControlPlane, RegistryDoor};
 use crate::metrics::Registry as Metrics;
 use crate::registry::StoreOptions;
 use crate::serving::{Engine, Manager};
@@ -39,6 +40,12 @@ pub(super) fn start_follower(
     };
     let follower = Follower::start(follow, Arc::clone(manager), Arc::clone(engine), metrics)?;
     Ok(Some(follower))
+}
+
+/// Opens the door to the registry when it is reached.
+pub(super) async fn attach_registry(control: Arc<ControlPlane>, follower: Arc<Follower>) {
+    let registry = follower.reached().await;
+    control.attach_registry(RegistryDoor::new(registry, Some(follower)));
 }
 
 /// Where copies are kept. Without a cache they go to a folder of this process.

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::cli::say;
 use super::config::{Config, RuntimeOptions, ServerConfig};
-use super::follow::start_follower;
+use super::follow::{attach_registry, start_follower};
 use super::housekeeping::give_memory_back;
 use super::log::Logs;
 use super::reload::look_after;
@@ -135,6 +135,9 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     let manager = start_manager(&config, runtime, Arc::clone(&engine)).await?;
     let follower = start_follower(&config, &addresses, &manager, &engine, &metrics)?;
     let control = Arc::new(open_control(&config.server, &access, &manager));
+    if let Some(follower) = &follower {
+        tokio::spawn(attach_registry(Arc::clone(&control), Arc::clone(follower)));
+    }
     let doors = Doors { engine: &engine, control: &control, access: &access, metrics };
     let (handle, servers) = start_doors(&config, listeners, doors);
     say(&addresses.to_string());

@@ -10,7 +10,7 @@ pub mod webhooks;
 pub use self::registry::{Follow, RegistryDoor};
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,7 +57,7 @@ pub enum ControlError {
     #[error(transparent)]
     Refused(#[from] AuthError),
     /// The server was started without a registry.
-    #[error("this server has no registry: start it with --registry")]
+    #[error("this server has no registry, or has not reached it yet: start it with --registry")]
     NoRegistry,
     /// A parameter cannot be used.
     #[error("{reason}")]
@@ -91,23 +91,30 @@ pub struct ControlPlane {
     manager: Arc<Manager>,
     /// Whether anyone who reaches the server may load and unload models: the operator said so.
     is_open: bool,
-    registry: Option<RegistryDoor>,
+    /// Set once the registry was reached, which may be long after the server started.
+    registry: OnceLock<RegistryDoor>,
 }
 
 impl ControlPlane {
     /// The door to `manager`, for those whose identity allows it.
     pub fn new(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: false, registry: None }
+        ControlPlane { manager, is_open: false, registry: OnceLock::new() }
     }
 
     /// The same, for anyone: `--allow-remote-control` on a server without credentials.
     pub fn open(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: true, registry: None }
+        ControlPlane { manager, is_open: true, registry: OnceLock::new() }
     }
 
     /// The same, with a registry.
     pub fn with_registry(self, registry: RegistryDoor) -> ControlPlane {
-        ControlPlane { registry: Some(registry), ..self }
+        self.attach_registry(registry);
+        self
+    }
+
+    /// Opens the door to a registry that was reached. The first one stays.
+    pub fn attach_registry(&self, registry: RegistryDoor) {
+        self.registry.get_or_init(|| registry);
     }
 
     /// The registry.
@@ -115,7 +122,7 @@ impl ControlPlane {
     /// # Errors
     /// [`ControlError::NoRegistry`].
     pub fn registry(&self) -> Result<&RegistryDoor, ControlError> {
-        self.registry.as_ref().ok_or(ControlError::NoRegistry)
+        self.registry.get().ok_or(ControlError::NoRegistry)
     }
 
     /// Loads or reloads a model for `who` and waits until it is served.

@@ -61,15 +61,6 @@ impl Looker {
         tokio::time::timeout(LOOK_MAX, self.look_at_all()).await.map_err(|_| LookError::Late)?
     }
 
-    /// The newest state of one model, whether it has changed or not.
-    pub(super) async fn look_at(&mut self, model: &ModelName) -> Result<Vec<Found>, LookError> {
-        let look = async {
-            let view = self.reach().await?.view(model).await?;
-            Ok(vec![Found::from(view)])
-        };
-        tokio::time::timeout(LOOK_MAX, look).await.map_err(|_| LookError::Late)?
-    }
-
     async fn look_at_all(&mut self) -> Result<Vec<Found>, LookError> {
         let registry = self.reach().await?;
         let changed = registry.changed(&mut self.seen).await?;

@@ -22,9 +22,10 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -32,8 +33,8 @@ use tokio::task::JoinHandle;
 use self::metrics::FollowMetrics;
 use self::worker::Worker;
 use crate::metrics::{MetricsError, Registry as Metrics};
-use crate::model::ModelName;
-use crate::registry::{Registry, StoreOptions};
+use super::Follow;
+use crate::registry::{ModelState, Registry, RegistryError, StoreError, StoreOptions};
 use crate::serving::{Engine, Manager};
 
 /// Orders that may wait for the follower.
@@ -66,6 +67,9 @@ pub struct FollowConfig {
 /// Follows a registry until it is stopped.
 #[derive(Debug)]
 pub struct Follower {
+    deployment: String,
+    /// For messages.
+    location: String,
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
     caught_up: watch::Receiver<bool>,
@@ -76,7 +80,7 @@ pub struct Follower {
 #[derive(Debug)]
 struct Shared {
     /// Set when the registry was reached for the first time.
-    registry: Mutex<Option<Arc<Registry>>>,
+    registry: watch::Sender<Option<Arc<Registry>>>,
     /// Whether the last look was answered.
     reachable: AtomicBool,
     /// When the registry was last seen.
@@ -86,16 +90,13 @@ struct Shared {
 /// What the follower is told.
 #[derive(Debug)]
 enum Command {
-    /// Look now, at one model or at all. `again` tries what has failed once more.
-    Look { model: Option<ModelName>, again: bool, done: oneshot::Sender<bool> },
+    /// Look now, and try once more what has failed.
+    Look { done: oneshot::Sender<bool> },
+    /// Follow a state that somebody here has just made.
+    Adopt(Arc<ModelState>),
     /// Remove the lease and end.
     Stop,
 }
-
-/// The registry cannot be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the registry cannot be reached")]
-pub struct Unreachable;
 
 impl Follower {
     /// Starts to follow. The server is not ready before what the registry wants is loaded, or has failed.
@@ -112,61 +113,27 @@ impl Follower {
         let (commands, orders) = mpsc::channel(COMMANDS_MAX);
         let (caught, caught_up) = watch::channel(false);
         let shared = Arc::new(Shared {
-            registry: Mutex::new(None),
+            registry: watch::Sender::new(None),
             reachable: AtomicBool::new(false),
             seen: Mutex::new(Instant::now()),
         });
         manager.hold_ready(true);
+        let deployment = config.deployment.clone();
+        // Without what may be a credential.
+        let location = config.location.split('?').next().unwrap_or_default().to_owned();
         let worker = Worker::new(Arc::new(config), manager, engine, metrics, Arc::clone(&shared), caught);
         let task = Mutex::new(Some(tokio::spawn(worker.run(orders))));
-        Ok(Arc::new(Follower { commands, shared, caught_up, task }))
+        Ok(Arc::new(Follower { deployment, location, commands, shared, caught_up, task }))
     }
 
-    /// Looks at the registry now, and tries again what could not be loaded. Returns when what was found is ordered:
-    /// versions that are loaded already get their requests by then.
-    ///
-    /// # Errors
-    /// [`Unreachable`].
-    pub async fn refresh(&self) -> Result<(), Unreachable> {
-        self.look(None, true).await
-    }
-
-    /// Looks at one model now: somebody here has changed it.
-    ///
-    /// # Errors
-    /// [`Unreachable`].
-    pub async fn follow(&self, model: &ModelName) -> Result<(), Unreachable> {
-        self.look(Some(model.clone()), false).await
-    }
-
-    async fn look(&self, model: Option<ModelName>, again: bool) -> Result<(), Unreachable> {
-        let (done, answer) = oneshot::channel();
-        self.commands.send(Command::Look { model, again, done }).await.map_err(|_| Unreachable)?;
-        answer.await.unwrap_or(false).then_some(()).ok_or(Unreachable)
-    }
-
-    /// The registry for reading, once it was reached.
-    ///
-    /// # Errors
-    /// [`Unreachable`] when it never was.
-    pub fn registry(&self) -> Result<Arc<Registry>, Unreachable> {
-        self.shared.registry.lock().clone().ok_or(Unreachable)
-    }
-
-    /// The registry for changing it.
-    ///
-    /// # Errors
-    /// [`Unreachable`] when the last look was not answered.
-    pub fn writable(&self) -> Result<Arc<Registry>, Unreachable> {
-        if !self.shared.reachable.load(Ordering::Acquire) {
-            return Err(Unreachable);
+    /// The registry, as soon as it was reached.
+    pub async fn reached(&self) -> Arc<Registry> {
+        let mut registry = self.shared.registry.subscribe();
+        match registry.wait_for(Option::is_some).await.map(|registry| registry.clone()) {
+            Ok(Some(registry)) => registry,
+            // It cannot be reached any more: nobody sends.
+            _ => std::future::pending().await,
         }
-        self.registry()
-    }
-
-    /// Time since the registry was last seen.
-    pub fn staleness(&self) -> Duration {
-        self.shared.seen.lock().elapsed()
     }
 
     /// Waits until what the registry wanted at the start is loaded, or has failed.
@@ -184,6 +151,36 @@ impl Follower {
             && tokio::time::timeout(STOP_MAX, task).await.is_err()
         {
             tracing::warn!("the lease in the registry could not be removed; it expires by itself");
+        }
+    }
+}
+
+impl Follow for Follower {
+    fn deployment(&self) -> &str {
+        &self.deployment
+    }
+
+    fn staleness(&self) -> Option<Duration> {
+        self.shared.registry.borrow().as_ref().map(|_| self.shared.seen.lock().elapsed())
+    }
+
+    /// What was found is ordered when this returns: versions that are loaded already get their requests by then.
+    fn refresh(&self) -> BoxFuture<'_, Result<(), RegistryError>> {
+        let look = async {
+            let (done, answer) = oneshot::channel();
+            let is_sent = self.commands.send(Command::Look { done }).await.is_ok();
+            let is_seen = is_sent && answer.await.unwrap_or(false);
+            is_seen.then_some(()).ok_or_else(|| {
+                let reason = "it cannot be reached".to_owned();
+                StoreError::Location { location: self.location.clone(), reason }.into()
+            })
+        };
+        Box::pin(look)
+    }
+
+    fn adopt(&self, state: &Arc<ModelState>) {
+        if self.commands.try_send(Command::Adopt(Arc::clone(state))).is_err() {
+            tracing::debug!(model = %state.model, "the change is followed at the next look");
         }
     }
 }

@@ -86,17 +86,22 @@ impl Worker {
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Command::Look { model, again, done }) => {
-                        self.attempt += u64::from(again);
-                        let seen = self.look(model.as_ref()).await;
+                    Some(Command::Look { done }) => {
+                        self.attempt += 1;
+                        let seen = self.look().await;
+                        self.order_all();
                         // A caller that has gone needs no answer.
                         done.send(seen).ok();
+                    }
+                    Some(Command::Adopt(state)) => {
+                        let model = state.model.clone();
+                        self.take(Found { model, state, fault: None }).await;
                     }
                     Some(Command::Stop) | None => break,
                 },
                 Some(fetched) = self.fetched.1.recv() => self.take_fetched(fetched),
                 _ = poll.tick() => {
-                    self.look(None).await;
+                    self.look().await;
                 }
                 _ = lease.tick() => self.report_soon(),
                 changed = changes.changed() => {
@@ -111,12 +116,9 @@ impl Worker {
         self.reporter.end(self.looker.registry()).await;
     }
 
-    /// Looks at the registry, at one model or at all, and orders what has changed. False when it cannot be reached.
-    async fn look(&mut self, model: Option<&ModelName>) -> bool {
-        let found = match model {
-            Some(model) => self.looker.look_at(model).await,
-            None => self.looker.look().await,
-        };
+    /// Looks at the registry, and orders what has changed. False when it cannot be reached.
+    async fn look(&mut self) -> bool {
+        let found = self.looker.look().await;
         self.metrics.looked(found.is_ok());
         self.shared.reachable.store(found.is_ok(), Ordering::Release);
         match found {
@@ -140,7 +142,9 @@ impl Worker {
             tracing::info!("the registry can be reached again");
         }
         let Some(registry) = self.looker.registry() else { return };
-        self.shared.registry.lock().get_or_insert_with(|| Arc::clone(registry));
+        if self.shared.registry.borrow().is_none() {
+            self.shared.registry.send_replace(Some(Arc::clone(registry)));
+        }
         let id = registry.info().registry_id;
         self.open_cache(id);
     }
@@ -218,6 +222,12 @@ impl Worker {
         }
         self.order(model);
         self.fetch(model);
+    }
+
+    /// Gives every order anew that may have failed.
+    fn order_all(&mut self) {
+        let models: Vec<ModelName> = self.tracked.keys().cloned().collect();
+        models.iter().for_each(|model| self.order(model));
     }
 
     /// Gives the manager its order, if every file is here that it needs.
