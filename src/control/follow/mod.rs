@@ -32,8 +32,8 @@ use tokio::task::JoinHandle;
 
 use self::metrics::FollowMetrics;
 use self::worker::Worker;
-use crate::metrics::{MetricsError, Registry as Metrics};
 use super::Follow;
+use crate::metrics::{MetricsError, Registry as Metrics};
 use crate::registry::{ModelState, Registry, RegistryError, StoreError, StoreOptions};
 use crate::serving::{Engine, Manager};
 

@@ -15,6 +15,7 @@ use super::super::{Servable, ServableState};
 use super::deployed::{Deployed, DeployedModel, DeployedStatus, DeployedVersion, Pooled};
 use super::{Manager, Shared};
 use crate::events::Event;
+use crate::model::settings::SettingsError;
 use crate::model::{ModelId, ModelName, Version};
 
 /// The name is taken by a model of a plain repository.
@@ -153,10 +154,14 @@ impl Shared {
         let files = scan_version(folder).map_err(unreadable)?;
         let beside = scan_folder(&from.folder).map_err(unreadable)?;
         // The registry may call the model otherwise than its file does.
-        let mut settings = read_any_settings(&beside).map_err(|error| error.to_string())?;
+        let defect = |error: SettingsError| {
+            tracing::error!(model = %id, %error, "the version's settings cannot be used");
+            error.to_string()
+        };
+        let mut settings = read_any_settings(&beside).map_err(defect)?;
         let file = Path::new(&from.model_file).file_name().and_then(|name| name.to_str());
         settings.parsed.model_file = file.map(str::to_owned);
-        settings.parsed.overlay(&from.settings, origin).map_err(|error| error.to_string())?;
+        settings.parsed.overlay(&from.settings, origin).map_err(defect)?;
         self.loader.load(id, &files, &settings).map_err(|error| {
             tracing::error!(model = %id, %error, "the version could not be loaded");
             error.public_message()
@@ -174,7 +179,6 @@ impl Shared {
         match loaded {
             Ok(servable) => deployed.pool.push(Pooled { servable, from }),
             Err(reason) => {
-                tracing::error!(model = %id, reason, "a deployed version could not be loaded; what was served before is served still");
                 deployed.failed.insert(id.version, (from, reason));
             }
         }
