@@ -14,12 +14,9 @@ use super::auth::AuthArgs;
 use super::check::Form;
 use super::config::Config;
 use super::infer::InferArgs;
+use super::registry::RegistryCommand;
+use super::registry::exit::{FAILED as EXIT_FAILURE, USAGE as EXIT_USAGE};
 use super::settings::{Given, KEYS, Key, Kind, Origin, Settings, SettingsProblem, Typed};
-
-/// The command line or the configuration is wrong.
-const EXIT_USAGE: u8 = 2;
-/// Anything else went wrong.
-const EXIT_FAILURE: u8 = 1;
 
 /// Serves ONNX models over gRPC and REST.
 #[derive(Debug, Parser)]
@@ -47,6 +44,8 @@ enum Command {
     Infer(InferArgs),
     /// Make API keys
     Auth(AuthArgs),
+    #[command(flatten)]
+    Registry(RegistryCommand),
     /// Try models in a child process, for `serve`
     #[command(hide = true)]
     Probe,
@@ -187,6 +186,7 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(args)) => check(args),
         Some(Command::Infer(args)) => finish(super::infer::infer(&args)),
         Some(Command::Auth(args)) => finish(super::auth::auth(args)),
+        Some(Command::Registry(command)) => command.run(&environment()),
         Some(Command::Probe) => crate::backend::probe::child_main(),
     }
 }

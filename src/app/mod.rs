@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod connect;
 mod infer;
+mod registry;
 mod log;
 mod run;
 mod follow;

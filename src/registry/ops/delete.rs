@@ -3,10 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use super::check;
-use crate::model::Version;
-use crate::registry::error::Refusal;
+use super::{Change, change, check};
+use crate::model::{ModelName, Version};
+use crate::registry::blobs;
+use crate::registry::client::Registry;
+use crate::registry::error::{Refusal, RegistryError};
 use crate::registry::op::Op;
+use crate::registry::record::ModelRef;
+use crate::registry::revision::Intent;
 use crate::registry::state::ModelState;
 
 /// Deletes a version that nobody uses. One that is deleted already changes nothing.
@@ -116,4 +120,92 @@ pub fn release(state: &ModelState, version: Version, holder: &str) -> Result<Vec
         true => Ok(vec![Op::Release { version, holder: holder.to_owned() }]),
         false => Ok(Vec::new()),
     }
+}
+
+/// Deletes a version, or without one the model. Versions of other models that it was made from are released after it is
+/// written, so a crash in between leaves a hold too many and never one too few.
+///
+/// # Errors
+/// [`RegistryError`].
+pub async fn carry_out(
+    registry: &Registry,
+    model: &ModelName,
+    number: Option<Version>,
+    intent: &Intent,
+) -> Result<Change, RegistryError> {
+    let made = match number {
+        Some(number) => change(registry, model, intent, |state| version(state, number)).await?,
+        None => change(registry, model, intent, self::model).await?,
+    };
+    for (parent, child) in foreign_parents(&made.state, number) {
+        let intent = Intent { if_match: None, ..intent.clone() };
+        change(registry, &parent.model, &intent, |state| release(state, parent.version, &child)).await?;
+    }
+    Ok(made)
+}
+
+/// Takes a deletion back. What it was made from is held again first, and its files must still be there.
+///
+/// # Errors
+/// [`RegistryError`].
+pub async fn take_back(
+    registry: &Registry,
+    model: &ModelName,
+    number: Option<Version>,
+    intent: &Intent,
+) -> Result<Change, RegistryError> {
+    let state = registry.state(model).await?;
+    let is_hidden = match number {
+        Some(number) => !undelete_version(&state, number)?.is_empty(),
+        None => !undelete_model(&state)?.is_empty(),
+    };
+    if is_hidden {
+        for (parent, child) in foreign_parents(&state, number) {
+            let intent = Intent { if_match: None, ..intent.clone() };
+            change(registry, &parent.model, &intent, |state| hold(state, parent.version, &child)).await?;
+        }
+        check_files(registry, &state, number).await?;
+    }
+    match number {
+        Some(number) => change(registry, model, intent, |state| undelete_version(state, number)).await,
+        None => change(registry, model, intent, undelete_model).await,
+    }
+}
+
+/// Versions of other models that the version, or without one every live version, was made from, each with its holder's
+/// name.
+fn foreign_parents(state: &ModelState, number: Option<Version>) -> Vec<(ModelRef, String)> {
+    let is_meant = |version: &Version, is_live: bool| number.map_or(is_live, |number| number == *version);
+    let versions =
+        state.versions.iter().filter(|(version, found)| is_meant(version, found.deleted.is_none()));
+    versions
+        .flat_map(|(version, found)| {
+            let parents = found.record.derived_from.iter().filter(|parent| parent.model != state.model);
+            parents.map(move |parent| (parent.clone(), format!("{}@{version}", state.model)))
+        })
+        .collect()
+}
+
+/// Files are collected a grace period after a deletion; what is gone cannot be served again.
+async fn check_files(
+    registry: &Registry,
+    state: &ModelState,
+    number: Option<Version>,
+) -> Result<(), RegistryError> {
+    let meant = state.versions.iter().filter(|(version, found)| match number {
+        Some(number) => **version == number,
+        None => found.deleted.is_none(),
+    });
+    for (version, found) in meant {
+        for file in &found.record.files {
+            if !blobs::exists(registry.store(), file).await? {
+                return Err(Refusal::Precondition(format!(
+                    "version {version} cannot come back: its file '{}' was collected after the deletion",
+                    check::shown(&file.path)
+                ))
+                .into());
+            }
+        }
+    }
+    Ok(())
 }

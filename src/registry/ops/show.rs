@@ -1,11 +1,12 @@
 //! Operations and specifications in words, a line each, for people: the command line, logs and messages.
 
+use std::collections::BTreeMap;
+
+use super::check::shown;
 use crate::model::Version;
 use crate::model::settings::values::show_duration;
 use crate::registry::op::Op;
 use crate::registry::record::{DeploymentSpec, StickyKey};
-
-use super::check::shown;
 
 /// What an operation does, in a line.
 pub fn op(op: &Op) -> String {
@@ -40,7 +41,7 @@ pub fn op(op: &Op) -> String {
             format!("deployment {deployment} rolled back to revision {rev}: serves {}", traffic(spec))
         }
         Op::SetTraffic { deployment, traffic, .. } => {
-            format!("deployment {deployment} serves {}", shares(traffic.iter()))
+            format!("deployment {deployment} serves {}", shares(traffic))
         }
         Op::Undeploy { deployment } => format!("ended deployment {deployment}"),
         Op::Propose { proposal, ops } => {
@@ -63,12 +64,13 @@ fn of(version: Option<Version>) -> String {
 
 /// The versions of a specification and their shares.
 pub fn traffic(spec: &DeploymentSpec) -> String {
-    shares(spec.traffic.iter())
+    shares(&spec.traffic)
 }
 
-fn shares<'a>(traffic: impl Iterator<Item = (&'a Version, &'a u32)> + Clone) -> String {
-    let sum: u64 = traffic.clone().map(|(_, weight)| u64::from(*weight)).sum();
-    let shares = traffic.map(|(version, weight)| {
+/// Versions and their shares.
+pub fn shares(traffic: &BTreeMap<Version, u32>) -> String {
+    let sum: u64 = traffic.values().map(|weight| u64::from(*weight)).sum();
+    let shares = traffic.iter().map(|(version, weight)| {
         // Thousandths, rounded: weights are whole numbers.
         let thousandths = (u64::from(*weight) * 1000 + sum / 2) / sum.max(1);
         match thousandths % 10 {
