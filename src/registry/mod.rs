@@ -23,6 +23,7 @@ pub mod client;
 mod commit;
 mod heads;
 pub mod ops;
+pub mod search;
 pub mod view;
 pub mod blobs;
 pub mod cache;
