@@ -167,6 +167,8 @@ pub struct VersionView {
     pub aliases: Vec<String>,
     /// Deployments that have it loaded.
     pub deployments: Vec<String>,
+    /// Whether it, or its model, is deleted.
+    pub deleted: bool,
     /// Who keeps it from being deleted.
     pub holders: Vec<String>,
     /// As it was registered.
@@ -180,6 +182,11 @@ impl VersionView {
     /// [`Refusal::NotFound`].
     pub fn new(state: &ModelState, version: Version) -> Result<VersionView, Refusal> {
         state.live(version).map(|found| VersionView::of(state, version, found))
+    }
+
+    /// A version, deleted or not.
+    pub fn find(state: &ModelState, version: Version) -> Option<VersionView> {
+        state.versions.get(&version).map(|found| VersionView::of(state, version, found))
     }
 
     fn of(state: &ModelState, version: Version, found: &VersionState) -> VersionView {
@@ -198,6 +205,7 @@ impl VersionView {
             baseline: found.baseline.clone(),
             aliases: aliases.map(|(name, _)| name.clone()).collect(),
             deployments: deployments.map(|(name, _)| name.clone()).collect(),
+            deleted: state.deleted.is_some() || found.deleted.is_some(),
             holders: state.holders(version),
             record: found.record.clone(),
         }

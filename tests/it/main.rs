@@ -21,6 +21,7 @@ mod registry_log;
 #[path = "../support/registry_writers.rs"]
 mod registry_writers;
 mod registry_serve;
+mod registry_cli;
 mod slow;
 mod support;
 mod tidy;

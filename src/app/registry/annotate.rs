@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 
 use super::change::show_change;
-use super::common::{ChangeArgs, Environment, Target, block, key_value};
+use super::common::{ChangeArgs, Target, block, pair};
 use super::exit::Failure;
 use super::wait::WaitArgs;
 use crate::registry::ops::{self, alias, annotate};
@@ -23,7 +23,7 @@ pub(in crate::app) struct AliasArgs {
     /// The model
     target: Target,
     /// Names and the versions or aliases that they are to point at: champion=3, old=champion
-    #[arg(value_name = "ALIAS=VERSION", value_parser = key_value, required_unless_present = "unset")]
+    #[arg(value_name = "ALIAS=VERSION", value_parser = pair, required_unless_present = "unset")]
     set: Vec<(String, String)>,
     /// Remove an alias
     #[arg(long, value_name = "ALIAS")]
@@ -35,7 +35,7 @@ pub(in crate::app) struct AliasArgs {
 }
 
 impl AliasArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.change.registry.json, async {
             let model = self.target.model_only()?;
             let plan = |state: &ModelState| {
@@ -48,7 +48,7 @@ impl AliasArgs {
                 }
                 Ok(ops)
             };
-            self.change.make_and_wait(environment, model, &self.wait, None, plan).await
+            self.change.make_and_wait(model, &self.wait, None, plan).await
         })
     }
 }
@@ -59,7 +59,7 @@ pub(in crate::app) struct TagArgs {
     /// The model or version: NAME, NAME@3 or NAME@ALIAS
     target: Target,
     /// Tags
-    #[arg(value_name = "KEY=VALUE", value_parser = key_value, required_unless_present = "unset")]
+    #[arg(value_name = "KEY=VALUE", value_parser = pair, required_unless_present = "unset")]
     set: Vec<(String, String)>,
     /// Remove a tag
     #[arg(long, value_name = "KEY")]
@@ -69,11 +69,11 @@ pub(in crate::app) struct TagArgs {
 }
 
 impl TagArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.change.registry.json, async {
             let set = self.set.iter().cloned().collect();
             let plan = |state: &_| annotate::tag(state, &self.target.version, &set, &self.unset);
-            self.change.make(environment, &self.target.model, plan).await
+            self.change.make(&self.target.model, plan).await
         })
     }
 }
@@ -90,14 +90,14 @@ pub(in crate::app) struct DescribeArgs {
     #[arg(long, value_name = "NAME=NUMBER", value_parser = metric)]
     metric: Vec<(String, f64)>,
     /// A property of the version; it can be set once
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     property: Vec<(String, String)>,
     #[command(flatten)]
     change: ChangeArgs,
 }
 
 impl DescribeArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.change.registry.json, async {
             let metrics = self.metric.iter().cloned().collect();
             let properties: std::collections::BTreeMap<_, _> = self.property.iter().cloned().collect();
@@ -109,13 +109,13 @@ impl DescribeArgs {
                 }
                 Ok(ops)
             };
-            self.change.make(environment, &self.target.model, plan).await
+            self.change.make(&self.target.model, plan).await
         })
     }
 }
 
 fn metric(text: &str) -> Result<(String, f64), String> {
-    let (name, number) = key_value(text)?;
+    let (name, number) = pair(text)?;
     let number = number.parse().map_err(|_| format!("'{name}': expected NAME=NUMBER"))?;
     Ok((name, number))
 }
@@ -136,10 +136,10 @@ pub(in crate::app) struct BaselineArgs {
 }
 
 impl BaselineArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.change.registry.json, async {
             let version = self.target.version()?;
-            let registry = self.change.registry.open(environment).await?;
+            let registry = self.change.registry.open().await?;
             let profile = match &self.profile {
                 None => None,
                 Some(file) => {
@@ -151,7 +151,7 @@ impl BaselineArgs {
                     )
                 }
             };
-            let intent = self.change.intent(environment);
+            let intent = self.change.intent();
             let plan = |state: &_| annotate::baseline(state, version, profile.as_ref());
             let made = ops::change(&registry, &self.target.model, &intent, plan).await?;
             show_change(self.change.registry.json, &self.target.model, &made, None);
@@ -164,7 +164,7 @@ fn read_profile(file: &std::path::Path) -> Result<Bytes, Failure> {
     let shown = file.display().to_string();
     let len = std::fs::metadata(file).with_context(|| shown.clone())?.len();
     if len > PROFILE_BYTES_MAX {
-        return Err(Failure::Usage(format!("{shown}: {len} bytes, and {PROFILE_BYTES_MAX} are allowed")));
+        return Err(Failure::usage(format!("{shown}: {len} bytes, and {PROFILE_BYTES_MAX} are allowed")));
     }
     Ok(Bytes::from(std::fs::read(file).context(shown)?))
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::common::{ChangeArgs, Environment, Target, block, show};
+use super::common::{ChangeArgs, Target, block, show};
 use super::exit::Failure;
 use super::wait::WaitArgs;
 use crate::registry::ops::check::shown;
@@ -25,14 +25,14 @@ pub(in crate::app) struct PolicyArgs {
 }
 
 impl PolicyArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.change.registry.json, async {
             let model = self.target.model_only()?;
             if let Some(approvals) = self.approvals {
                 let plan = |state: &_| approval::policy(state, approvals);
-                return self.change.make(environment, model, plan).await;
+                return self.change.make(model, plan).await;
             }
-            let state = self.change.registry.open(environment).await?.state(model).await?;
+            let state = self.change.registry.open().await?.state(model).await?;
             check::exists(&state)?;
             let value = json!({ "model": model, "revision": state.rev, "approvals": state.approvals });
             show(self.change.registry.json, &value, || format!("approvals: {}\n", state.approvals));
@@ -58,23 +58,23 @@ pub(in crate::app) struct ApproveArgs {
 }
 
 impl ApproveArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.change.registry.json, async {
             let model = self.target.model_only()?;
-            let Some(proposal) = self.proposal else { return self.list(environment).await };
+            let Some(proposal) = self.proposal else { return self.list().await };
             if self.withdraw {
                 let plan = |state: &_| approval::withdraw(state, proposal);
-                return self.change.make(environment, model, plan).await;
+                return self.change.make(model, plan).await;
             }
-            let actor = self.change.intent(environment).actor;
+            let actor = self.change.intent().actor;
             let plan = |state: &_| approval::approve(state, &actor, proposal);
-            self.change.make_and_wait(environment, model, &self.wait, None, plan).await
+            self.change.make_and_wait(model, &self.wait, None, plan).await
         })
     }
 
-    async fn list(&self, environment: &Environment) -> Result<(), Failure> {
+    async fn list(&self) -> Result<(), Failure> {
         let model = &self.target.model;
-        let state = self.change.registry.open(environment).await?.state(model).await?;
+        let state = self.change.registry.open().await?.state(model).await?;
         check::exists(&state)?;
         let proposals: Vec<_> = state
             .proposals

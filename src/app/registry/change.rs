@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::common::{ChangeArgs, Environment, show};
+use super::common::{ChangeArgs, show};
 use super::exit::Failure;
 use super::wait::{WaitArgs, Waited};
 use crate::model::ModelName;
@@ -11,17 +11,12 @@ use crate::registry::{ModelState, Op, Refusal, Registry};
 
 impl ChangeArgs {
     /// Makes a change and shows it.
-    pub(in crate::app) async fn make<P>(
-        &self,
-        environment: &Environment,
-        model: &ModelName,
-        plan: P,
-    ) -> Result<(), Failure>
+    pub(in crate::app) async fn make<P>(&self, model: &ModelName, plan: P) -> Result<(), Failure>
     where
         P: Fn(&ModelState) -> Result<Vec<Op>, Refusal>,
     {
-        let registry = self.registry.open(environment).await?;
-        let made = ops::change(&registry, model, &self.intent(environment), plan).await?;
+        let registry = self.registry.open().await?;
+        let made = ops::change(&registry, model, &self.intent(), plan).await?;
         show_change(self.registry.json, model, &made, None);
         Ok(())
     }
@@ -29,7 +24,6 @@ impl ChangeArgs {
     /// Makes a change that replicas carry out, shows it, and waits for them if that was asked for.
     pub(in crate::app) async fn make_and_wait<P>(
         &self,
-        environment: &Environment,
         model: &ModelName,
         wait: &WaitArgs,
         deployment: Option<&str>,
@@ -38,12 +32,12 @@ impl ChangeArgs {
     where
         P: Fn(&ModelState) -> Result<Vec<Op>, Refusal>,
     {
-        let registry = self.registry.open(environment).await?;
-        let made = ops::change(&registry, model, &self.intent(environment), plan).await?;
+        let registry = self.registry.open().await?;
+        let made = ops::change(&registry, model, &self.intent(), plan).await?;
         let waited = wait_for(&registry, model, wait, deployment, &made).await?;
         show_change(self.registry.json, model, &made, waited.as_ref());
         match waited {
-            Some(waited) if !waited.served => Err(Failure::NotServed),
+            Some(waited) if !waited.served => Err(Failure::not_served()),
             _ => Ok(()),
         }
     }

@@ -1,53 +1,64 @@
 //! What every command on a registry shares: where the registry is, who acts and why, and how the result is shown.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::Value;
 
 use super::exit::{Failure, finish};
-use crate::app::cli::say;
-use crate::app::settings::{Given, Settings};
-use crate::model::ModelName;
-use crate::registry::{Actor, Intent, Registry, Store, StoreOptions};
+use crate::app::cli::{environment, say};
+use crate::app::settings::{Given, KEYS, Settings};
+use crate::model::{ModelName, Version};
+use crate::registry::{Actor, Intent, ModelState, Registry, Store, StoreOptions, ops};
 
-/// The process's environment.
-pub(in crate::app) type Environment = BTreeMap<String, String>;
-
-/// Where the registry is, and the form of the answer.
+/// Where the registry is.
 #[derive(Debug, Args)]
-pub(in crate::app) struct RegistryArgs {
-    /// The registry: a directory, or an s3://, az:// or gs:// URL. WEIR_REGISTRY names it too, and registry.url in the
-    /// configuration
+pub(in crate::app) struct Place {
+    /// The registry: a directory, or an s3://, az:// or gs:// URL; WEIR_REGISTRY and the configuration name it too
     #[arg(long, value_name = "DIR|URL")]
     registry: Option<String>,
     /// The configuration file; WEIR_CONFIG names it too
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Answer as JSON
-    #[arg(long)]
-    pub(in crate::app) json: bool,
 }
 
-/// Who changes something, why, and on what condition.
+/// Who changes it, why, and on what condition.
 #[derive(Debug, Args)]
-pub(in crate::app) struct ChangeArgs {
-    #[command(flatten)]
-    pub(in crate::app) registry: RegistryArgs,
-    /// Why; it stands in the log
-    #[arg(long, default_value = "", hide_default_value = true)]
-    reason: String,
+pub(in crate::app) struct Change {
+    /// Why: kept in the log
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "TEXT")]
+    pub(in crate::app) reason: String,
     /// Who, instead of user@host
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
     /// A name of the request, for the log
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     request_id: String,
-    /// Only if the model is at this revision
-    #[arg(long, value_name = "REVISION")]
+    /// Refuse the change when the model is at another revision
+    #[arg(long, value_name = "REV")]
     if_match: Option<u64>,
+}
+
+/// Where the registry is, and the form of the answer.
+#[derive(Debug, Args)]
+pub(in crate::app) struct RegistryArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Answer as JSON
+    #[arg(long)]
+    pub(in crate::app) json: bool,
+}
+
+/// What every change takes.
+#[derive(Debug, Args)]
+pub(in crate::app) struct ChangeArgs {
+    #[command(flatten)]
+    pub(in crate::app) registry: RegistryArgs,
+    #[command(flatten)]
+    change: Change,
 }
 
 /// A model, with a version where one is meant: `name`, `name@3`, `name@champion`.
@@ -73,9 +84,19 @@ impl std::str::FromStr for Target {
 }
 
 impl Target {
+    /// The version that is meant, without one the newest, and its model's state.
+    pub(in crate::app) async fn find(
+        &self,
+        registry: &Registry,
+    ) -> Result<(Version, Arc<ModelState>), Failure> {
+        let state = registry.state(&self.model).await?;
+        ops::check::exists(&state)?;
+        Ok((state.resolve(&self.version)?, state))
+    }
+
     /// The version, which must be named.
     pub(in crate::app) fn version(&self) -> Result<&str, Failure> {
-        let missing = || Failure::Usage(format!("name the version, as in {}@3 or {0}@champion", self.model));
+        let missing = || Failure::usage(format!("name the version, as in {}@3 or {0}@champion", self.model));
         Some(self.version.as_str()).filter(|version| !version.is_empty()).ok_or_else(missing)
     }
 
@@ -83,68 +104,50 @@ impl Target {
     pub(in crate::app) fn model_only(&self) -> Result<&ModelName, Failure> {
         match self.version.is_empty() {
             true => Ok(&self.model),
-            false => Err(Failure::Usage(format!("name the model alone: {}", self.model))),
+            false => Err(Failure::usage(format!("name the model alone: {}", self.model))),
         }
+    }
+}
+
+impl Place {
+    /// The settings of the program, with what was typed.
+    pub(in crate::app) fn settings(&self) -> Result<Settings, Failure> {
+        let key = KEYS.iter().find(|key| key.path == "registry.url");
+        let flags = key.zip(self.registry.clone()).map(|(key, url)| (key, vec![url])).into_iter().collect();
+        let given = Given { file: self.config.clone(), environment: environment(), flags };
+        Settings::collect(&given).map_err(|problem| Failure::usage(problem.to_string()))
+    }
+
+    /// Where the registry is.
+    pub(in crate::app) fn location(&self) -> Result<String, Failure> {
+        let settings = self.settings()?;
+        let location = settings.optional_text("registry.url").ok().flatten();
+        let missing = || Failure::usage("which registry? Name it by --registry DIR|URL or WEIR_REGISTRY");
+        location.map(str::to_owned).ok_or_else(missing)
+    }
+
+    /// Opens the registry, and makes it when it is not there.
+    pub(in crate::app) async fn open(&self) -> Result<Registry, Failure> {
+        Ok(Registry::open(Store::open(&self.location()?, &store_options())?).await?)
     }
 }
 
 impl RegistryArgs {
     /// Opens the registry, which must be there.
-    pub(in crate::app) async fn open(&self, environment: &Environment) -> Result<Registry, Failure> {
-        let location = self.location(environment)?;
-        if is_missing_folder(&location) {
-            return Err(
-                anyhow::anyhow!("there is no registry at '{location}'; weir register makes one").into()
-            );
+    pub(in crate::app) async fn open(&self) -> Result<Registry, Failure> {
+        let location = self.place.location()?;
+        if !location.contains("://") && !Path::new(&location).join("weir.json").is_file() {
+            let reason = anyhow::anyhow!("there is no registry at '{location}'; weir register makes one");
+            return Err(Failure::failed(&reason));
         }
-        open(&location, environment).await
-    }
-
-    /// Opens the registry, and makes it when it is not there.
-    pub(in crate::app) async fn open_or_make(&self, environment: &Environment) -> Result<Registry, Failure> {
-        open(&self.location(environment)?, environment).await
-    }
-
-    /// Where the registry is.
-    pub(in crate::app) fn location(&self, environment: &Environment) -> Result<String, Failure> {
-        let from_environment = || environment.get("WEIR_REGISTRY").cloned();
-        let typed = self.registry.clone().or_else(from_environment).filter(|location| !location.is_empty());
-        if let Some(location) = typed {
-            return Ok(location);
-        }
-        let given = Given { file: self.config.clone(), environment: environment.clone(), ..Given::default() };
-        let settings = Settings::collect(&given).map_err(|problem| Failure::Usage(problem.to_string()))?;
-        let configured = settings.optional_text("registry.url").map_err(|e| Failure::Usage(e.to_string()))?;
-        let missing =
-            "name the registry: --registry DIR|URL, WEIR_REGISTRY, or registry.url in the configuration";
-        configured.map(str::to_owned).ok_or_else(|| Failure::Usage(missing.to_owned()))
+        self.place.open().await
     }
 }
 
-fn is_missing_folder(location: &str) -> bool {
-    !location.contains("://") && !Path::new(location).is_dir()
-}
-
-async fn open(location: &str, environment: &Environment) -> Result<Registry, Failure> {
-    // Fails when one is installed already, which is as good.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let store = Store::open(location, &store_options(environment))?;
-    Ok(Registry::open(store).await?)
-}
-
-/// How stores are opened: with the credentials and endpoints of the environment, by their usual names.
-pub(in crate::app) fn store_options(environment: &Environment) -> StoreOptions {
-    let is_store =
-        |name: &&String| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| name.starts_with(prefix));
-    let names = environment.keys().filter(is_store);
-    let options = names.map(|name| (name.to_ascii_lowercase(), environment[name].clone())).collect();
-    StoreOptions { options, ..StoreOptions::default() }
-}
-
-impl ChangeArgs {
-    /// Who wants what, for the log.
-    pub(in crate::app) fn intent(&self, environment: &Environment) -> Intent {
-        let sub = self.actor.clone().unwrap_or_else(|| user_at_host(environment));
+impl Change {
+    /// What goes into the log.
+    pub(in crate::app) fn intent(&self) -> Intent {
+        let sub = self.actor.clone().unwrap_or_else(user_at_host);
         Intent {
             actor: Actor { sub, method: "cli".to_owned() },
             reason: self.reason.clone(),
@@ -154,7 +157,23 @@ impl ChangeArgs {
     }
 }
 
-fn user_at_host(environment: &Environment) -> String {
+impl ChangeArgs {
+    /// What goes into the log.
+    pub(in crate::app) fn intent(&self) -> Intent {
+        self.change.intent()
+    }
+}
+
+/// How buckets are opened: by the variables that their own tools use.
+pub(in crate::app) fn store_options() -> StoreOptions {
+    let is_store = |name: &str| ["AWS_", "AZURE_", "GOOGLE_"].iter().any(|prefix| name.starts_with(prefix));
+    let given = environment().into_iter().filter(|(name, _)| is_store(name));
+    let options = given.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    StoreOptions { options, ..StoreOptions::default() }
+}
+
+fn user_at_host() -> String {
+    let environment = environment();
     let given = |name: &str| environment.get(name).filter(|text| !text.is_empty()).cloned();
     let user = given("USER").or_else(|| given("LOGNAME"));
     let user = user.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()));
@@ -163,17 +182,18 @@ fn user_at_host(environment: &Environment) -> String {
     format!("{user}@{}", host.or_else(|| given("HOSTNAME")).unwrap_or_else(|| "localhost".to_owned()))
 }
 
+/// Runs a command's work.
+pub(in crate::app) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    // Another part of the program may have been first with the same one.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let threads = threads.context("cannot start threads").map_err(|error| Failure::failed(&error))?;
+    threads.block_on(work)
+}
+
 /// Runs a command to its end.
-pub(in crate::app) fn block<F>(json: bool, command: F) -> ExitCode
-where
-    F: Future<Output = Result<(), Failure>>,
-{
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let result = match runtime {
-        Ok(runtime) => runtime.block_on(command),
-        Err(error) => Err(Failure::Other(error.into())),
-    };
-    finish(result, json)
+pub(in crate::app) fn block(json: bool, command: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    finish(block_on(command), json)
 }
 
 /// Shows an answer: as JSON, or as lines for people.
@@ -184,10 +204,10 @@ pub(in crate::app) fn show(json: bool, value: &Value, text: impl FnOnce() -> Str
     }
 }
 
-/// Reads `key=value`.
-pub(in crate::app) fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
+/// `key=value`, as it is typed.
+pub(in crate::app) fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| "expected KEY=VALUE".to_owned())
 }
 
 /// Reads a duration, such as `10m`.
@@ -212,14 +232,5 @@ mod tests {
         for wrong in ["", "@3", "digits@", "a/b@1", "..", "\u{1b}@1"] {
             check(wrong, None);
         }
-    }
-
-    #[test]
-    fn only_credentials_of_stores_are_passed_on() {
-        let names = ["AWS_REGION", "AZURE_STORAGE_ACCOUNT_NAME", "GOOGLE_BUCKET", "PATH", "XAWS_REGION"];
-        let environment = names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
-        let passed: Vec<String> =
-            store_options(&environment).options.into_iter().map(|(name, _)| name).collect();
-        assert_eq!(passed, ["aws_region", "azure_storage_account_name", "google_bucket"]);
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::change::show_change;
-use super::common::{ChangeArgs, Environment, Target, block};
+use super::common::{ChangeArgs, Target, block};
 use super::exit::Failure;
 use crate::model::Version;
 use crate::registry::ops::delete;
@@ -20,22 +20,22 @@ pub(in crate::app) struct DeleteArgs {
 }
 
 impl DeleteArgs {
-    pub(super) fn delete(self, environment: &Environment) -> ExitCode {
+    pub(super) fn delete(self) -> ExitCode {
         block(self.change.registry.json, async {
             let version = self.number()?;
-            let registry = self.change.registry.open(environment).await?;
-            let intent = self.change.intent(environment);
+            let registry = self.change.registry.open().await?;
+            let intent = self.change.intent();
             let made = delete::carry_out(&registry, &self.target.model, version, &intent).await?;
             show_change(self.change.registry.json, &self.target.model, &made, None);
             Ok(())
         })
     }
 
-    pub(super) fn undelete(self, environment: &Environment) -> ExitCode {
+    pub(super) fn undelete(self) -> ExitCode {
         block(self.change.registry.json, async {
             let version = self.number()?;
-            let registry = self.change.registry.open(environment).await?;
-            let intent = self.change.intent(environment);
+            let registry = self.change.registry.open().await?;
+            let intent = self.change.intent();
             let made = delete::take_back(&registry, &self.target.model, version, &intent).await?;
             show_change(self.change.registry.json, &self.target.model, &made, None);
             Ok(())
@@ -45,7 +45,7 @@ impl DeleteArgs {
     /// The version by its number: what is deleted has no alias.
     fn number(&self) -> Result<Option<Version>, Failure> {
         let wrong =
-            |_| Failure::Usage(format!("name the version by its number, as in {}@3", self.target.model));
+            |_| Failure::usage(format!("name the version by its number, as in {}@3", self.target.model));
         match self.target.version.as_str() {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(wrong),

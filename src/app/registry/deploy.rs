@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::common::{ChangeArgs, Environment, Target, block, duration, key_value};
+use super::common::{ChangeArgs, Target, block, duration, pair};
 use super::wait::WaitArgs;
 use crate::registry::ops::deploy::{self, SpecChange};
 use crate::registry::ops::settings::parse_value;
@@ -24,7 +24,7 @@ pub(in crate::app) struct DeployArgs {
     /// The version: NAME@3 or NAME@ALIAS
     target: Target,
     /// A setting over the version's model.toml, for example max_batch_size=16
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
     /// Remove a setting of the deployment
     #[arg(long = "unset", value_name = "KEY")]
@@ -44,7 +44,7 @@ pub(in crate::app) struct DeployArgs {
 }
 
 impl DeployArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.change.registry.json, async {
             let version = self.target.version()?;
             let sticky = self.sticky.as_deref().map(deploy::parse_sticky).transpose()?;
@@ -57,7 +57,7 @@ impl DeployArgs {
             };
             let name = self.which.deployment.as_str();
             let plan = |state: &_| deploy::deploy(state, name, version, &change);
-            self.change.make_and_wait(environment, &self.target.model, &self.wait, Some(name), plan).await
+            self.change.make_and_wait(&self.target.model, &self.wait, Some(name), plan).await
         })
     }
 }
@@ -82,14 +82,14 @@ pub(in crate::app) struct TrafficArgs {
 }
 
 impl TrafficArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.change.registry.json, async {
             let model = self.target.model_only()?;
             let shares = deploy::parse_shares(&self.shares)?;
             let sticky = self.sticky.as_deref().map(deploy::parse_sticky).transpose()?;
             let name = self.which.deployment.as_str();
             let plan = |state: &_| deploy::traffic(state, name, &shares, sticky.as_ref());
-            self.change.make_and_wait(environment, model, &self.wait, Some(name), plan).await
+            self.change.make_and_wait(model, &self.wait, Some(name), plan).await
         })
     }
 }
@@ -111,12 +111,12 @@ pub(in crate::app) struct RollbackArgs {
 }
 
 impl RollbackArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.change.registry.json, async {
             let model = self.target.model_only()?;
             let name = self.which.deployment.as_str();
             let plan = |state: &_| deploy::rollback(state, name, self.to);
-            self.change.make_and_wait(environment, model, &self.wait, Some(name), plan).await
+            self.change.make_and_wait(model, &self.wait, Some(name), plan).await
         })
     }
 }
@@ -135,12 +135,12 @@ pub(in crate::app) struct UndeployArgs {
 }
 
 impl UndeployArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.change.registry.json, async {
             let model = self.target.model_only()?;
             let name = self.which.deployment.as_str();
             let plan = |state: &_| deploy::undeploy(state, name);
-            self.change.make_and_wait(environment, model, &self.wait, Some(name), plan).await
+            self.change.make_and_wait(model, &self.wait, Some(name), plan).await
         })
     }
 }

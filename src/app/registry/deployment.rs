@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::common::{ChangeArgs, Environment, RegistryArgs, Target, block, show};
+use super::common::{ChangeArgs, RegistryArgs, Target, block, show};
 use super::wait::WaitArgs;
 use crate::registry::ops::diff::{self, Difference};
 use crate::registry::ops::{check, deploy};
@@ -25,12 +25,12 @@ pub(in crate::app) enum DeploymentCommand {
 }
 
 impl DeploymentCommand {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         match self {
-            DeploymentCommand::Ls(args) => args.run(environment),
-            DeploymentCommand::Show(args) => args.run(environment),
-            DeploymentCommand::Clone(args) => args.run(environment),
-            DeploymentCommand::Diff(args) => args.run(environment),
+            DeploymentCommand::Ls(args) => args.run(),
+            DeploymentCommand::Show(args) => args.run(),
+            DeploymentCommand::Clone(args) => args.run(),
+            DeploymentCommand::Diff(args) => args.run(),
         }
     }
 }
@@ -45,10 +45,10 @@ pub(in crate::app) struct ListArgs {
 }
 
 impl ListArgs {
-    fn run(self, environment: &Environment) -> ExitCode {
+    fn run(self) -> ExitCode {
         block(self.registry.json, async {
             let model = self.target.model_only()?;
-            let state = self.registry.open(environment).await?.state(model).await?;
+            let state = self.registry.open().await?.state(model).await?;
             check::exists(&state)?;
             let listed: Vec<_> = state
                 .deployments
@@ -78,10 +78,10 @@ pub(in crate::app) struct ShowArgs {
 }
 
 impl ShowArgs {
-    fn run(self, environment: &Environment) -> ExitCode {
+    fn run(self) -> ExitCode {
         block(self.registry.json, async {
             let model = self.target.model_only()?;
-            let state = self.registry.open(environment).await?.state(model).await?;
+            let state = self.registry.open().await?.state(model).await?;
             check::exists(&state)?;
             let found = deploy::find(&state, &self.deployment)?;
             let found = view::DeploymentView::new(&self.deployment, found);
@@ -107,11 +107,11 @@ pub(in crate::app) struct CloneArgs {
 }
 
 impl CloneArgs {
-    fn run(self, environment: &Environment) -> ExitCode {
+    fn run(self) -> ExitCode {
         block(self.change.registry.json, async {
             let model = self.target.model_only()?;
             let plan = |state: &_| deploy::clone(state, &self.from, &self.to);
-            self.change.make_and_wait(environment, model, &self.wait, Some(&self.to), plan).await
+            self.change.make_and_wait(model, &self.wait, Some(&self.to), plan).await
         })
     }
 }
@@ -130,10 +130,10 @@ pub(in crate::app) struct DiffArgs {
 }
 
 impl DiffArgs {
-    fn run(self, environment: &Environment) -> ExitCode {
+    fn run(self) -> ExitCode {
         block(self.registry.json, async {
             let model = self.target.model_only()?;
-            let state = self.registry.open(environment).await?.state(model).await?;
+            let state = self.registry.open().await?.state(model).await?;
             check::exists(&state)?;
             let found = diff::specs(diff::select(&state, &self.left)?, diff::select(&state, &self.right)?);
             let value =

@@ -1,4 +1,4 @@
-//! How a command ended: its exit code, and the line or JSON object that says why.
+//! How a command on a registry ends: 0 done, 1 failed, 2 usage, 3 refused, 4 waited in vain.
 
 use std::process::ExitCode;
 
@@ -6,90 +6,115 @@ use serde_json::{Value, json};
 
 use crate::app::cli::{complain, say};
 use crate::error::{Code, Coded};
-use crate::registry::{Refusal, RegistryError, StoreError};
+use crate::registry::{BlobError, Refusal, RegistryError, StoreError};
 
-/// It is done.
-pub(in crate::app) const DONE: u8 = 0;
-/// The store or a file failed.
+/// Input, output or the store failed.
 pub(in crate::app) const FAILED: u8 = 1;
-/// What was typed cannot be used.
+/// The command line, the configuration or a value is wrong.
 pub(in crate::app) const USAGE: u8 = 2;
-/// Refused: not found, in use, someone else was first, or not allowed.
+/// Not found, in conflict, in use, not allowed.
 pub(in crate::app) const REFUSED: u8 = 3;
 /// The change is made, and `--wait` ended before every replica served it.
 pub(in crate::app) const NOT_SERVED: u8 = 4;
 
-/// Why a command failed.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::app) enum Failure {
-    /// What was typed cannot be used.
-    #[error("{0}")]
-    Usage(String),
-    /// The registry refused or failed.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// Anything else.
-    #[error("{0:#}")]
-    Other(#[from] anyhow::Error),
-    /// Not every replica serves the change. It was said already.
-    #[error("not every replica serves it")]
-    NotServed,
+/// Why a command did not do it.
+#[derive(Debug)]
+pub(in crate::app) struct Failure {
+    exit: u8,
+    /// For programs: a [`Code`]'s name, or `usage`.
+    code: &'static str,
+    message: String,
+    /// More for programs.
+    more: Vec<(&'static str, Value)>,
+}
+
+impl Failure {
+    /// What was typed makes no sense.
+    pub(in crate::app) fn usage(message: impl Into<String>) -> Failure {
+        Failure { exit: USAGE, code: "usage", message: message.into(), more: Vec::new() }
+    }
+
+    /// Something outside of the registry failed.
+    pub(in crate::app) fn failed(error: &anyhow::Error) -> Failure {
+        let message = format!("{error:#}");
+        Failure { exit: FAILED, code: Code::Internal.as_str(), message, more: Vec::new() }
+    }
+
+    /// The change is made, and not every replica serves it. The replicas were shown already.
+    pub(in crate::app) fn not_served() -> Failure {
+        let message = "not every replica serves it".to_owned();
+        Failure { exit: NOT_SERVED, code: Code::Unavailable.as_str(), message, more: Vec::new() }
+    }
+
+    /// An error by its code.
+    pub(in crate::app) fn coded(error: &(impl Coded + std::fmt::Display)) -> Failure {
+        let code = error.code();
+        let exit = match code {
+            Code::InvalidArgument => USAGE,
+            Code::NotFound | Code::AlreadyExists | Code::Conflict | Code::Stale | Code::PermissionDenied => {
+                REFUSED
+            }
+            Code::TooLarge => REFUSED,
+            _ => FAILED,
+        };
+        // Whoever runs the command may see what the store said.
+        Failure { exit, code: code.as_str(), message: error.to_string(), more: Vec::new() }
+    }
+
+    /// With one more member for programs.
+    pub(in crate::app) fn with(mut self, name: &'static str, value: Value) -> Failure {
+        self.more.push((name, value));
+        self
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Failure {
+        let failure = Failure::coded(&error);
+        match error {
+            RegistryError::Refused(Refusal::InUse { holders, .. }) => failure.with("holders", json!(holders)),
+            RegistryError::Refused(Refusal::Stale { current, .. }) => {
+                failure.with("revision", json!(current))
+            }
+            _ => failure,
+        }
+    }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
-        Failure::Registry(refusal.into())
+        RegistryError::from(refusal).into()
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Failure {
+        Failure::failed(&error)
     }
 }
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
-        Failure::Registry(error.into())
+        RegistryError::from(error).into()
     }
 }
 
-impl Failure {
-    fn code(&self) -> Code {
-        match self {
-            Failure::Usage(_) => Code::InvalidArgument,
-            Failure::Registry(error) => error.code(),
-            Failure::Other(_) => Code::Internal,
-            Failure::NotServed => Code::Unavailable,
-        }
-    }
-
-    fn exit(&self) -> u8 {
-        match self {
-            Failure::Usage(_) | Failure::Registry(RegistryError::Refused(Refusal::Invalid(_))) => USAGE,
-            Failure::Registry(RegistryError::Refused(_) | RegistryError::Contended { .. }) => REFUSED,
-            Failure::Registry(_) | Failure::Other(_) => FAILED,
-            Failure::NotServed => NOT_SERVED,
-        }
-    }
-
-    fn to_json(&self) -> Value {
-        let mut error = json!({ "code": self.code().as_str(), "message": self.to_string() });
-        if let Failure::Registry(RegistryError::Refused(Refusal::InUse { holders, .. })) = self {
-            error["holders"] = json!(holders);
-        }
-        if let Failure::Registry(RegistryError::Refused(Refusal::Stale { current, .. })) = self {
-            error["revision"] = json!(current);
-        }
-        json!({ "error": error })
+impl From<BlobError> for Failure {
+    fn from(error: BlobError) -> Failure {
+        RegistryError::from(error).into()
     }
 }
 
-/// Says why a command failed, if it did, and ends it.
+/// Tells how it ended, on standard error, and for programs on standard output as well.
 pub(in crate::app) fn finish(result: Result<(), Failure>, json: bool) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::from(DONE),
-        Err(failure) => {
-            match failure {
-                Failure::NotServed => {}
-                _ if json => say(&format!("{}\n", failure.to_json())),
-                _ => complain(&failure.to_string()),
-            }
-            ExitCode::from(failure.exit())
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    if json && failure.exit != NOT_SERVED {
+        let mut error = json!({ "code": failure.code, "message": failure.message });
+        for (name, value) in failure.more {
+            error[name] = value;
         }
+        say(&format!("{}\n", json!({ "error": error })));
     }
+    complain(&failure.message);
+    ExitCode::from(failure.exit)
 }

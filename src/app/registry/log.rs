@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::common::{Environment, RegistryArgs, Target, block, show};
+use super::common::{RegistryArgs, Target, block, show};
 use super::exit::Failure;
 use crate::model::ModelName;
 use crate::registry::client::revision_key;
@@ -26,10 +26,10 @@ pub(in crate::app) struct LogArgs {
 }
 
 impl LogArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.registry.json, async {
             let model = self.target.model_only()?;
-            let registry = self.registry.open(environment).await?;
+            let registry = self.registry.open().await?;
             let head = registry.state(model).await?.rev;
             if head == 0 {
                 return Err(Refusal::NotFound(format!("there is no model '{model}'")).into());

@@ -11,14 +11,13 @@ mod deploy;
 mod deployment;
 pub(super) mod exit;
 mod log;
+mod search;
 mod show;
 mod wait;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
-
-pub(super) use self::common::Environment;
 
 /// A command on a registry.
 #[derive(Debug, Subcommand)]
@@ -50,6 +49,8 @@ pub(super) enum RegistryCommand {
     Policy(approve::PolicyArgs),
     /// Approve, withdraw or list what waits for a second person
     Approve(approve::ApproveArgs),
+    /// Find versions and models
+    Search(search::SearchArgs),
     /// List the models
     Models(show::ModelsArgs),
     /// Show a model or version
@@ -60,24 +61,25 @@ pub(super) enum RegistryCommand {
 
 impl RegistryCommand {
     /// Runs the command.
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         match self {
-            RegistryCommand::Deploy(args) => args.run(environment),
-            RegistryCommand::Traffic(args) => args.run(environment),
-            RegistryCommand::Rollback(args) => args.run(environment),
-            RegistryCommand::Undeploy(args) => args.run(environment),
-            RegistryCommand::Deployment(command) => command.run(environment),
-            RegistryCommand::Alias(args) => args.run(environment),
-            RegistryCommand::Tag(args) => args.run(environment),
-            RegistryCommand::Describe(args) => args.run(environment),
-            RegistryCommand::Baseline(args) => args.run(environment),
-            RegistryCommand::Delete(args) => args.delete(environment),
-            RegistryCommand::Undelete(args) => args.undelete(environment),
-            RegistryCommand::Policy(args) => args.run(environment),
-            RegistryCommand::Approve(args) => args.run(environment),
-            RegistryCommand::Models(args) => args.run(environment),
-            RegistryCommand::Show(args) => args.run(environment),
-            RegistryCommand::Log(args) => args.run(environment),
+            RegistryCommand::Deploy(args) => args.run(),
+            RegistryCommand::Traffic(args) => args.run(),
+            RegistryCommand::Rollback(args) => args.run(),
+            RegistryCommand::Undeploy(args) => args.run(),
+            RegistryCommand::Deployment(command) => command.run(),
+            RegistryCommand::Alias(args) => args.run(),
+            RegistryCommand::Tag(args) => args.run(),
+            RegistryCommand::Describe(args) => args.run(),
+            RegistryCommand::Baseline(args) => args.run(),
+            RegistryCommand::Delete(args) => args.delete(),
+            RegistryCommand::Undelete(args) => args.undelete(),
+            RegistryCommand::Policy(args) => args.run(),
+            RegistryCommand::Approve(args) => args.run(),
+            RegistryCommand::Search(args) => args.run(),
+            RegistryCommand::Models(args) => args.run(),
+            RegistryCommand::Show(args) => args.run(),
+            RegistryCommand::Log(args) => args.run(),
         }
     }
 }

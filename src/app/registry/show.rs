@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::common::{Environment, RegistryArgs, Target, block, show};
-use crate::registry::history;
+use super::common::{RegistryArgs, Target, block, show};
 use crate::registry::ops::check;
 use crate::registry::view::{ModelSummary, ModelView, VersionView};
 
@@ -21,12 +20,12 @@ pub(in crate::app) struct ModelsArgs {
 }
 
 impl ModelsArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.registry.json, async {
-            let registry = self.registry.open(environment).await?;
+            let registry = self.registry.open().await?;
             let mut models = Vec::new();
-            for name in history::models(registry.store()).await? {
-                let state = registry.state(&name).await?;
+            for view in registry.all().await? {
+                let state = view.state;
                 if state.exists() || (self.deleted && state.created.is_some()) {
                     models.push(ModelSummary::new(&state));
                 }
@@ -49,20 +48,19 @@ pub(in crate::app) struct ShowArgs {
 }
 
 impl ShowArgs {
-    pub(super) fn run(self, environment: &Environment) -> ExitCode {
+    pub(super) fn run(self) -> ExitCode {
         block(self.registry.json, async {
-            let state = self.registry.open(environment).await?.state(&self.target.model).await?;
-            check::exists(&state)?;
-            match self.target.version.as_str() {
-                "" => {
-                    let found = ModelView::new(&state);
-                    show(self.registry.json, &json!(found), || found.to_text());
-                }
-                text => {
-                    let found = VersionView::new(&state, state.resolve(text)?)?;
-                    show(self.registry.json, &json!(found), || found.to_text());
-                }
+            let registry = self.registry.open().await?;
+            if self.target.version.is_empty() {
+                let state = registry.state(&self.target.model).await?;
+                check::exists(&state)?;
+                let found = ModelView::new(&state);
+                show(self.registry.json, &json!(found), || found.to_text());
+                return Ok(());
             }
+            let (version, state) = self.target.find(&registry).await?;
+            let found = VersionView::new(&state, version)?;
+            show(self.registry.json, &json!(found), || found.to_text());
             Ok(())
         })
     }

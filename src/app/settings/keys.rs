@@ -262,6 +262,7 @@ impl Key {
     }
 
     /// The flag, for example `--http-port`. Some sections keep their name: `--log-level`, `--tls-cert`. The registry itself
+    /// The flag, for example `--http-port`. Some sections keep their name: `--log-level`, `--tls-cert`; the registry itself
     /// is `--registry`.
     pub fn flag(&self) -> String {
         let name = match self.section() {
@@ -272,7 +273,7 @@ impl Key {
         format!("--{}", name.replace(['.', '_'], "-"))
     }
 
-    /// The environment variable, for example `WEIR_SERVER_HTTP_PORT`.
+    /// The environment variable, for example `WEIR_SERVER_HTTP_PORT`; the registry itself is `WEIR_REGISTRY`.
     pub fn variable(&self) -> String {
         match self.path {
             "registry.url" => "WEIR_REGISTRY".to_owned(),

@@ -52,7 +52,8 @@ impl std::str::FromStr for Order {
     /// Reads `name`, `created desc`, `metric.auc desc`.
     fn from_str(text: &str) -> Result<Order, Refusal> {
         let wrong = || {
-            let text = "an order is name, version, created, updated, opset or metric.NAME, and desc for descending";
+            let text =
+                "an order is name, version, created, updated, opset or metric.NAME, and desc for descending";
             Refusal::Invalid(text.to_owned())
         };
         let mut words = text.split_whitespace();
@@ -121,14 +122,16 @@ impl Index {
             }
             _ => None,
         };
-        let next = next.and_then(|place| serde_json::to_vec(&place).ok()).map(|text| URL_SAFE_NO_PAD.encode(text));
+        let next =
+            next.and_then(|place| serde_json::to_vec(&place).ok()).map(|text| URL_SAFE_NO_PAD.encode(text));
         Ok(Page { found: found.into_iter().map(|(_, key)| key).collect(), next })
     }
 }
 
 fn read_token(token: &str, id: &str) -> Result<Place, Refusal> {
     let wrong = || Refusal::Invalid("the page token is not from this search".to_owned());
-    let bytes = Some(token).filter(|token| token.len() <= TOKEN_LEN_MAX).map(|token| URL_SAFE_NO_PAD.decode(token));
+    let bytes =
+        Some(token).filter(|token| token.len() <= TOKEN_LEN_MAX).map(|token| URL_SAFE_NO_PAD.decode(token));
     let bytes = bytes.and_then(Result::ok).ok_or_else(wrong)?;
     let place: Place = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
     match place.q == id {
@@ -180,7 +183,8 @@ impl Walk<'_> {
     /// Documents with the same value.
     fn equals(&mut self, value: f64, list: &[u32]) {
         let fitting = list.iter().filter(|number| self.fitting.contains(**number));
-        let mut keys: Vec<&Key> = fitting.filter_map(|number| self.index.keys.get(*number as usize)?.as_ref()).collect();
+        let mut keys: Vec<&Key> =
+            fitting.filter_map(|number| self.index.keys.get(*number as usize)?.as_ref()).collect();
         keys.sort_unstable();
         for key in keys {
             let is_behind = |place: &Place| place.v == Some(value) && !is_after(key, place);
@@ -227,7 +231,8 @@ impl Walk<'_> {
             What::Models => {
                 let Some(entry) = self.index.models.get(&key.model) else { return false };
                 let others = entry.documents.iter().filter(|(_, number)| self.fitting.contains(*number));
-                let mut others = others.map(|(version, _)| Key { model: key.model.clone(), version: *version });
+                let mut others =
+                    others.map(|(version, _)| Key { model: key.model.clone(), version: *version });
                 !others.any(|other| self.is_before(&other, key, own))
             }
         }
@@ -254,7 +259,9 @@ impl Walk<'_> {
             (Field::Created, None) => super::document::millis(state.created.as_ref()?.time),
             (Field::Updated, None) => super::document::millis(state.updated?),
             (Field::Opset, Some(version)) => super::document::opset(&version.record)?,
-            (Field::Metric(name), Some(version)) => *version.metrics.get(name).filter(|value| value.is_finite())?,
+            (Field::Metric(name), Some(version)) => {
+                *version.metrics.get(name).filter(|value| value.is_finite())?
+            }
             _ => return None,
         };
         Some(value + 0.0)

@@ -137,10 +137,7 @@ impl Field {
 
     /// Whether its values are ordered: numbers and times.
     pub(super) fn is_ordered(&self) -> bool {
-        matches!(
-            self,
-            Field::Version | Field::Created | Field::Updated | Field::Opset | Field::Metric(_)
-        )
+        matches!(self, Field::Version | Field::Created | Field::Updated | Field::Opset | Field::Metric(_))
     }
 
     /// Whether its values are times.

@@ -20,7 +20,9 @@ pub(super) fn check(field: &Field, text: &str) -> Result<(), String> {
             Some(_) => Ok(()),
             None => Err(format!("{field}: expected a number")),
         },
-        Field::Deleted if !matches!(text, "true" | "false") => Err("deleted: expected true or false".to_owned()),
+        Field::Deleted if !matches!(text, "true" | "false") => {
+            Err("deleted: expected true or false".to_owned())
+        }
         _ => Ok(()),
     }
 }
@@ -120,7 +122,9 @@ pub(super) type Range = (Bound<f64>, Bound<f64>);
 /// Whether a range can be looked up: an ordered map panics on one that ends before it begins.
 pub(super) fn is_range(range: &Range) -> bool {
     match range {
-        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from <= to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => {
+            from <= to
+        }
         _ => true,
     }
 }
