@@ -186,7 +186,6 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(args)) => check(args),
         Some(Command::Infer(args)) => finish(super::infer::infer(&args)),
         Some(Command::Auth(args)) => finish(super::auth::auth(args)),
-        Some(Command::Registry(command)) => command.run(&environment()),
         Some(Command::Registry(command)) => command.run(),
         Some(Command::Probe) => crate::backend::probe::child_main(),
     }

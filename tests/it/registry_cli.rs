@@ -171,7 +171,7 @@ fn a_deployment_is_made_split_and_rolled_back() {
 fn a_refusal_says_why_and_by_its_code() {
     let rig = Rig::new();
     rig.ok(&["deploy", "m@1", "--reason", "first"]);
-    rig.refused(&["deploy", "m@9", "--reason", "x"], 3, "model 'm' has no version or alias '9'");
+    rig.refused(&["deploy", "m@9", "--reason", "x"], 3, "model 'm' has no version 9");
     rig.refused(&["deploy", "other@1", "--reason", "x"], 3, "there is no model 'other'");
     rig.refused(&["deploy", "m@2"], 2, "a reason is needed");
     rig.refused(&["deploy", "m", "--reason", "x"], 2, "name the version, as in m@3");

@@ -261,7 +261,6 @@ impl Key {
         self.path.split_once('.').map_or(self.path, |(_, name)| name)
     }
 
-    /// The flag, for example `--http-port`. Some sections keep their name: `--log-level`, `--tls-cert`. The registry itself
     /// The flag, for example `--http-port`. Some sections keep their name: `--log-level`, `--tls-cert`; the registry itself
     /// is `--registry`.
     pub fn flag(&self) -> String {
