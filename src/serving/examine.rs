@@ -8,7 +8,7 @@ use super::plan::{BATCH_DEFAULT, Findings, Rows};
 use super::settings::Settings;
 use crate::backend::onnx::precheck;
 use crate::backend::probe::{
-    Exercised, Outcome, ProbeSubject, Prober, RowIndependence, Verdict, ZeroSize, warm_up,
+    Exercised, Outcome, ProbeSubject, Prober, RowIndependence, SampleRun, Verdict, ZeroSize, warm_up,
 };
 use crate::backend::{Artifact, BackendError, Instance, OpenOptions};
 use crate::model::Signature;
@@ -67,6 +67,7 @@ impl Examiner for ProbeExaminer {
             rows_max: config.max_batch_size.unwrap_or(BATCH_DEFAULT).max(1),
             tolerance: config.batch_tolerance,
             try_zero: config.allow_empty != Some(false),
+            sample: SampleRun::None,
         };
         let verdict = self.prober.probe(&subject)?;
         if let Outcome::Refused { reason, log_tail, .. } = &verdict.outcome {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use weir::backend::onnx::{OnnxBackend, Runtime, RuntimeSettings};
 use weir::backend::probe::{
-    Exercised, Outcome, ProbeLimits, ProbeSubject, Prober, ProberSettings, RowIndependence, Verdict, ZeroSize,
+    Exercised, Outcome, ProbeLimits, ProbeSubject, Prober, ProberSettings, RowIndependence, SampleRun, Verdict,
+    ZeroSize,
 };
 use weir::backend::{Artifact, Backend, OpenOptions};
 
@@ -44,6 +45,7 @@ impl Fixture {
             rows_max: 8,
             tolerance: 1e-4,
             try_zero: true,
+            sample: SampleRun::None,
         }
     }
 

@@ -15,12 +15,13 @@ use super::super::BackendError;
 use super::super::onnx::precheck;
 use super::exercise::ProbeSubject;
 use super::protocol::WireOptions;
+use super::sample::SampleRun;
 use super::verdict::Verdict;
 
 /// Changes when the experiments or the meaning of a verdict change.
-const FORMAT: u32 = 1;
-/// A verdict file is a few hundred bytes; whatever is longer is none.
-const FILE_LEN_MAX: u64 = 1 << 20;
+const FORMAT: u32 = 2;
+/// A verdict file is a few hundred bytes, with a sample run at most 3 MiB; whatever is longer is none.
+const FILE_LEN_MAX: u64 = 8 << 20;
 
 /// A folder of verdicts.
 #[derive(Debug)]
@@ -60,6 +61,9 @@ impl Cache {
         let rest = format!("{FORMAT} {rows} {tolerance} {zero} {} ", self.build_info);
         digest.update(rest.as_bytes());
         digest.update(&options);
+        if subject.sample != SampleRun::None {
+            digest.update(serde_json::to_vec(&subject.sample).unwrap_or_default());
+        }
         let mut key = String::new();
         for byte in digest.finalize() {
             // Writing to a string cannot fail.

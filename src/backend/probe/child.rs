@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
 use super::super::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings};
-use super::exercise::exercise;
+use super::exercise::{Meter, exercise};
 use super::protocol::{Answer, Hello, Request};
 
 /// How long a child that is idle has to end by itself when its parent is gone.
@@ -48,7 +48,9 @@ fn serve() -> Result<(), String> {
             // A parent that is gone has closed standard input too, which ends the loop.
             say(&Answer::Progress(progress.clone())).ok();
         };
-        let verdict = exercise(&backend, &request.into_subject(), &resident_bytes, &mut announce);
+        forget_peak();
+        let meter = Meter { resident: resident_bytes, peak: peak_bytes };
+        let verdict = exercise(&backend, &request.into_subject(), meter, &mut announce);
         // What this model left in the arena must not count for the next.
         runtime.shrink_arena().ok();
         say(&Answer::Done(verdict)).map_err(|error| error.to_string())?;
@@ -118,6 +120,19 @@ fn cpu_seconds() -> u64 {
 
 fn resident_bytes() -> u64 {
     statm(1)
+}
+
+/// The most that was resident since [`forget_peak`].
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0).saturating_mul(1024)
+}
+
+/// Starts the peak anew. Where the kernel does not do it, the peak is that of the child's whole life.
+fn forget_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").ok();
 }
 
 /// A field of `/proc/self/statm` in bytes: 0 is the address space, 1 what is resident.

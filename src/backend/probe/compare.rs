@@ -49,14 +49,21 @@ fn row_data(output: &Output, index: usize) -> Option<&[u8]> {
     output.data.get(start..start + lens.get(index)?)
 }
 
-fn element_difference(dtype: DataType, a: &[u8], b: &[u8], tolerance: f64) -> Option<String> {
+/// Says how elements of `dtype` differ, or `None` when they are the same: floats within `tolerance`, relative and
+/// absolute (half precision within its own steps), everything else exactly.
+pub fn element_difference(dtype: DataType, a: &[u8], b: &[u8], tolerance: f64) -> Option<String> {
+    if a.len() != b.len() && dtype != DataType::Bytes {
+        return Some(format!("{} and {} bytes of {dtype}", a.len(), b.len()));
+    }
     let size = match dtype {
         DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64 => dtype.element_size()?,
         _ if a == b => return None,
         DataType::Bytes => {
-            let (a, b) = (StringsIter::new(a).flatten(), StringsIter::new(b).flatten());
-            let (a, b) = a.zip(b).find(|(a, b)| a != b)?;
-            return Some(format!("'{}' and '{}'", a.escape_ascii(), b.escape_ascii()));
+            let pairs = StringsIter::new(a).flatten().zip(StringsIter::new(b).flatten());
+            return Some(match pairs.into_iter().find(|(a, b)| a != b) {
+                Some((a, b)) => format!("'{}' and '{}'", a.escape_ascii(), b.escape_ascii()),
+                None => "one has more elements".to_owned(),
+            });
         }
         _ => return Some(format!("{dtype} elements differ")),
     };

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use super::super::{Artifact, Backend, BackendError, Input, Instance, OpenOptions, Output};
 use super::compare::{difference, has_nan, rows};
 use super::protocol::{Progress, Stage};
+use super::sample::{SampleOutcome, SampleRun, run_given, run_made};
 use super::synthetic::{Plan, SIZES, Style};
-use super::verdict::{Exercised, RowIndependence, Verdict, ZeroSize};
+use super::verdict::{Exercised, RowIndependence, SeenTensor, Verdict, ZeroSize};
 use crate::model::{Dim, Signature};
 
 /// What to probe.
@@ -24,6 +25,17 @@ pub struct ProbeSubject {
     pub tolerance: f64,
     /// Whether dimensions of 0 are tried.
     pub try_zero: bool,
+    /// Which sample is run and kept.
+    pub sample: SampleRun,
+}
+
+/// How many bytes the process holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Meter {
+    /// Now.
+    pub(super) resident: fn() -> u64,
+    /// At the most, since the model came.
+    pub(super) peak: fn() -> u64,
 }
 
 /// How long repeated runs go on for. The first of each kind is always done.
@@ -34,15 +46,15 @@ const LAST_TIME: Duration = Duration::from_millis(500);
 /// How long rows of the largest batch are run one by one. The first two and the last always are.
 const APART_TIME: Duration = Duration::from_millis(100);
 
-/// Runs all experiments on one model. `memory` tells how many bytes the process holds.
+/// Runs all experiments on one model.
 pub(super) fn exercise(
     backend: &dyn Backend,
     subject: &ProbeSubject,
-    memory: &dyn Fn() -> u64,
+    meter: Meter,
     announce: &mut dyn FnMut(&Progress),
 ) -> Verdict {
     let mut verdict = Verdict::new();
-    let before = memory();
+    let before = (meter.resident)();
     announce(&Progress { stage: Stage::Load, so_far: verdict.clone() });
     let started = Instant::now();
     let opened = backend.open(&subject.artifact, &subject.options);
@@ -55,6 +67,8 @@ pub(super) fn exercise(
         }
     };
     verdict.load_time = started.elapsed();
+    verdict.inputs = model.signature().inputs.iter().map(SeenTensor::of).collect();
+    verdict.outputs = model.signature().outputs.iter().map(SeenTensor::of).collect();
     let mut bench = Bench::new(subject, model.signature(), &mut *instance, announce);
     bench.find_inputs(&mut verdict);
     if verdict.exercised == Exercised::Yes {
@@ -63,7 +77,10 @@ pub(super) fn exercise(
     }
     // A process that had room left needs no more for a small model, so the file's size is the least it counts for.
     let file_bytes = std::fs::metadata(&subject.artifact.path).map_or(0, |metadata| metadata.len());
-    verdict.memory_bytes = memory().saturating_sub(before).max(file_bytes);
+    verdict.memory_bytes = (meter.resident)().saturating_sub(before).max(file_bytes);
+    verdict.peak_bytes = (meter.peak)().saturating_sub(before).max(verdict.memory_bytes);
+    // After the measurements, which it would disturb, and before the experiment that some models do not survive.
+    bench.run_sample(&mut verdict);
     if verdict.exercised == Exercised::Yes && subject.try_zero {
         bench.try_zero(&mut verdict);
     }
@@ -234,6 +251,25 @@ impl<'a> Bench<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Runs the sample and keeps what came of it.
+    fn run_sample(&mut self, verdict: &mut Verdict) {
+        if self.subject.sample == SampleRun::None {
+            return;
+        }
+        self.announce(Stage::Sample, verdict);
+        let (signature, tolerance) = (self.plan.signature, self.subject.tolerance);
+        verdict.sample = match &self.subject.sample {
+            SampleRun::Given(inputs) => run_given(signature, self.instance, inputs, tolerance),
+            _ if verdict.exercised != Exercised::Yes => {
+                SampleOutcome::Missing("it refused every input that was made up for it".to_owned())
+            }
+            _ => match self.plan.make(&[1]) {
+                Some(made) => run_made(signature, self.instance, &made, tolerance),
+                None => SampleOutcome::Missing("its inputs would be too large to make up".to_owned()),
+            },
+        };
     }
 
     /// Gives the model each dynamic dimension as 0, once.

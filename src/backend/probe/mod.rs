@@ -12,7 +12,7 @@
 //!    no line in time: SIGKILL, verdict from the last progress line
 //! ```
 //!
-//! `synthetic` makes inputs, `compare` compares outputs, `exercise` runs the experiments on any [`Backend`], `child`
+//! `synthetic` makes inputs, `sample` keeps what came of them, `compare` compares outputs, `exercise` runs the experiments on any [`Backend`], `child`
 //! and `process` are the two ends of the pipe, `warm` runs a model in the server on what its probe survived. Nothing here serves requests.
 //!
 //! [`Backend`]: super::Backend
@@ -24,14 +24,17 @@ mod exercise;
 mod prober;
 mod process;
 mod protocol;
+mod sample;
 mod synthetic;
 mod verdict;
 mod warm;
 
 pub use self::child::child_main;
+pub use self::compare::element_difference;
 pub use self::exercise::ProbeSubject;
 pub use self::prober::{ProbeLimits, Prober, ProberSettings};
-pub use self::verdict::{Exercised, Outcome, RowIndependence, Verdict, ZeroSize};
+pub use self::sample::{SampleOutcome, SampleRun, SampleTensors};
+pub use self::verdict::{Exercised, Outcome, RowIndependence, SeenTensor, Verdict, ZeroSize};
 pub use self::warm::warm_up;
 
 #[cfg(test)]

@@ -123,6 +123,7 @@ impl Prober {
             rows_max: subject.rows_max,
             tolerance: subject.tolerance,
             try_zero: subject.try_zero,
+            sample: subject.sample.clone(),
             memory_bytes: (!is_cuda).then_some(limits.memory_bytes),
             cpu_seconds: limits.cpu.as_secs().max(1),
         }

@@ -17,8 +17,9 @@ use super::verdict::Verdict;
 
 /// How much of what the child wrote to standard error is kept.
 const TAIL_LEN_MAX: usize = 4096;
-/// Longest line of a child. A verdict has a few hundred bytes, more only for many outputs.
-const LINE_LEN_MAX: u64 = 1 << 20;
+/// Longest line of a child. A verdict has a few hundred bytes; a sample run may have 2 MiB, in base64, and is said again
+/// with each experiment after it.
+const LINE_LEN_MAX: u64 = 8 << 20;
 /// How long a child may take to open ONNX Runtime.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{Artifact, OpenOptions};
 use super::exercise::ProbeSubject;
+use super::sample::SampleRun;
 use super::verdict::Verdict;
 use crate::model::config::{GraphLevel, InstanceConfig, Provider, RuntimeConfig};
 
@@ -28,6 +29,7 @@ pub(super) struct Request {
     pub(super) rows_max: usize,
     pub(super) tolerance: f64,
     pub(super) try_zero: bool,
+    pub(super) sample: SampleRun,
     /// Bytes of address space that this model may take; `None` without a limit.
     pub(super) memory_bytes: Option<u64>,
     pub(super) cpu_seconds: u64,
@@ -59,6 +61,7 @@ pub(super) enum Stage {
     Load,
     Run { rows: usize },
     Rows,
+    Sample,
     Zero { place: String },
 }
 
@@ -69,6 +72,7 @@ impl std::fmt::Display for Stage {
             Stage::Run { rows: 1 } => f.write_str("running one row"),
             Stage::Run { rows } => write!(f, "running {rows} rows"),
             Stage::Rows => f.write_str("comparing rows"),
+            Stage::Sample => f.write_str("running the sample"),
             Stage::Zero { place } => write!(f, "running with 0 as {place}"),
         }
     }
@@ -130,6 +134,7 @@ impl Request {
             rows_max: self.rows_max,
             tolerance: self.tolerance,
             try_zero: self.try_zero,
+            sample: self.sample,
         }
     }
 }

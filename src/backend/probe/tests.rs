@@ -2,7 +2,7 @@
 
 use super::super::onnx::tests::{backend, file, onnx_file};
 use super::super::{Artifact, OpenOptions};
-use super::exercise::{ProbeSubject, exercise};
+use super::exercise::{Meter, ProbeSubject, exercise};
 use super::protocol::Stage;
 use super::*;
 
@@ -14,9 +14,11 @@ fn probe(content: &[u8], rows_max: usize) -> (Verdict, Vec<Stage>) {
         rows_max,
         tolerance: 1e-4,
         try_zero: true,
+        sample: SampleRun::MadeUp,
     };
     let mut stages = Vec::new();
-    let verdict = exercise(&backend(), &subject, &|| 0, &mut |progress| stages.push(progress.stage.clone()));
+    let meter = Meter { resident: || 0, peak: || 0 };
+    let verdict = exercise(&backend(), &subject, meter, &mut |progress| stages.push(progress.stage.clone()));
     (verdict, stages)
 }
 
@@ -33,7 +35,7 @@ fn independent_rows_are_proved() {
     let zero = Stage::Zero { place: "dimension 0 of input 'x'".to_owned() };
     let run = |rows| Stage::Run { rows };
     let runs = [run(1), run(1), run(2), run(4), run(8), run(16), run(32)];
-    assert_eq!(stages, [&[Stage::Load][..], &runs, &[Stage::Rows, zero]].concat());
+    assert_eq!(stages, [&[Stage::Load][..], &runs, &[Stage::Rows, Stage::Sample, zero]].concat());
 }
 
 fn check_rows(content: &[u8], expected: &str) {

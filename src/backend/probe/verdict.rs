@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::sample::SampleOutcome;
+use crate::model::{Dim, Signature, TensorSpec};
+use crate::tensor::DataType;
+
 /// What a probe found about a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -15,6 +19,14 @@ pub struct Verdict {
     pub load_time: Duration,
     /// Resident bytes that opening and running it took; at least the size of its file.
     pub memory_bytes: u64,
+    /// The same at its highest, which is while it opens for most models.
+    pub peak_bytes: u64,
+    /// What it takes.
+    pub inputs: Vec<SeenTensor>,
+    /// What it gives.
+    pub outputs: Vec<SeenTensor>,
+    /// The sample run.
+    pub sample: SampleOutcome,
     /// The fastest run at each number of rows that was tried, ascending.
     pub run_times: Vec<(usize, Duration)>,
     /// Whether rows may share a batch.
@@ -25,6 +37,40 @@ pub struct Verdict {
     pub output_shapes: Vec<Vec<usize>>,
     /// Whether an output held a NaN.
     pub has_nan: bool,
+}
+
+/// An input or output of the opened model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenTensor {
+    /// Its name.
+    pub name: String,
+    /// Its datatype, by its wire name.
+    pub datatype: String,
+    /// Its dimensions, -1 for a dynamic one; `None` when not even the rank is stated.
+    pub shape: Option<Vec<i64>>,
+    /// Whether it may be left out.
+    pub optional: bool,
+}
+
+impl SeenTensor {
+    pub(super) fn of(spec: &TensorSpec) -> SeenTensor {
+        SeenTensor {
+            name: spec.name.to_string(),
+            datatype: spec.dtype.as_str().to_owned(),
+            shape: spec.shape.as_ref().map(|dims| dims.iter().map(Dim::to_wire).collect()),
+            optional: spec.optional,
+        }
+    }
+
+    fn to_spec(&self) -> Option<TensorSpec> {
+        let dim = |dim: &i64| usize::try_from(*dim).map_or(Dim::Dynamic(None), Dim::Fixed);
+        Some(TensorSpec {
+            name: self.name.as_str().into(),
+            dtype: DataType::from_wire_name(&self.datatype)?,
+            shape: self.shape.as_ref().map(|dims| dims.iter().map(dim).collect()),
+            optional: self.optional,
+        })
+    }
 }
 
 /// Whether a model may be served.
@@ -89,12 +135,22 @@ impl Verdict {
             exercised: Exercised::No("it was not run".to_owned()),
             load_time: Duration::ZERO,
             memory_bytes: 0,
+            peak_bytes: 0,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            sample: SampleOutcome::NotAsked,
             run_times: Vec::new(),
             row_independence: RowIndependence::Unproven("it was not run".to_owned()),
             zero_size: ZeroSize::NotApplicable,
             output_shapes: Vec::new(),
             has_nan: false,
         }
+    }
+
+    /// What the opened model takes and gives. The names of its dynamic dimensions are not kept.
+    pub fn signature(&self) -> Signature {
+        let specs = |seen: &[SeenTensor]| seen.iter().filter_map(SeenTensor::to_spec).collect();
+        Signature { inputs: specs(&self.inputs), outputs: specs(&self.outputs) }
     }
 
     /// Whether the model may be served.

@@ -31,6 +31,8 @@ pub struct ModelFacts {
     pub operators: BTreeMap<String, usize>,
     /// Number of weights.
     pub initializer_count: usize,
+    /// Number of elements of all weights.
+    pub parameter_count: u64,
     /// Bytes of weights inside the file.
     pub initializer_bytes: u64,
     /// Number of functions that it defines.

@@ -68,12 +68,16 @@ fn graph<R: BufRead + Seek>(reader: &mut Reader<R>, len: u64, depth: u32, facts:
             (1, Value::Len(len)) => node(reader, len, depth + 1, facts)?,
             (5, Value::Len(len)) => {
                 facts.initializer_count += 1;
-                facts.initializer_bytes += tensor(reader, len, facts)?;
+                let (bytes, elements) = tensor(reader, len, facts)?;
+                facts.initializer_bytes += bytes;
+                facts.parameter_count = facts.parameter_count.saturating_add(elements);
             }
             (11 | 12, Value::Len(len)) if depth == 1 => value_info(reader, len, facts)?,
             (15, Value::Len(len)) => {
                 facts.initializer_count += 1;
-                facts.initializer_bytes += sparse_tensor(reader, len, facts)?;
+                let (bytes, elements) = sparse_tensor(reader, len, facts)?;
+                facts.initializer_bytes += bytes;
+                facts.parameter_count = facts.parameter_count.saturating_add(elements);
             }
             _ => reader.skip(value)?,
         }
@@ -141,29 +145,49 @@ fn attribute<R: BufRead + Seek>(
     Ok(())
 }
 
-fn sparse_tensor<R: BufRead + Seek>(reader: &mut Reader<R>, len: u64, facts: &mut ModelFacts) -> Result<u64> {
+/// Reads the heads of a sparse tensor's parts: its bytes, and the number of its values that are stated.
+fn sparse_tensor<R: BufRead + Seek>(
+    reader: &mut Reader<R>,
+    len: u64,
+    facts: &mut ModelFacts,
+) -> Result<(u64, u64)> {
     let end = reader.at() + len;
-    let mut bytes = 0;
+    let (mut bytes, mut elements) = (0, 0);
     while let Some((number, value)) = reader.field(end)? {
         match (number, value) {
-            (1 | 2, Value::Len(len)) => bytes += tensor(reader, len, facts)?,
+            (1 | 2, Value::Len(len)) => {
+                let (part, count) = tensor(reader, len, facts)?;
+                bytes += part;
+                // Field 2 holds the places of the values.
+                elements = if number == 1 { count } else { elements };
+            }
             _ => reader.skip(value)?,
         }
     }
-    Ok(bytes)
+    Ok((bytes, elements))
 }
 
-/// Reads a tensor's head; the bytes of its elements in this file.
-fn tensor<R: BufRead + Seek>(reader: &mut Reader<R>, len: u64, facts: &mut ModelFacts) -> Result<u64> {
+/// Reads a tensor's head: the bytes of its elements in this file, and their number.
+fn tensor<R: BufRead + Seek>(
+    reader: &mut Reader<R>,
+    len: u64,
+    facts: &mut ModelFacts,
+) -> Result<(u64, u64)> {
     let end = reader.at() + len;
     let (mut bytes, mut elements, mut name) = (0u64, Some(1u64), String::new());
+    let mut is_empty = false;
     while let Some((number, value)) = reader.field(end)? {
         match (number, value) {
-            (1, Value::Varint(dim)) => elements = times(elements, dim),
+            (1, Value::Varint(dim)) => {
+                is_empty |= dim == 0;
+                elements = times(elements, dim);
+            }
             (1, Value::Len(len)) => {
                 let end = reader.at() + len;
                 while reader.at() < end {
-                    elements = times(elements, reader.varint(end)?);
+                    let dim = reader.varint(end)?;
+                    is_empty |= dim == 0;
+                    elements = times(elements, dim);
                 }
             }
             (4..=7 | 9..=11, Value::Len(len)) => {
@@ -175,10 +199,11 @@ fn tensor<R: BufRead + Seek>(reader: &mut Reader<R>, len: u64, facts: &mut Model
             _ => reader.skip(value)?,
         }
     }
-    if elements.is_none() {
-        return Err(Defect::TooManyElements(name));
+    match elements {
+        Some(_) if is_empty => Ok((bytes, 0)),
+        Some(elements) => Ok((bytes, elements)),
+        None => Err(Defect::TooManyElements(name)),
     }
-    Ok(bytes)
 }
 
 /// The product, or `None` when no memory holds that many elements. Negative dimensions arrive as huge ones.
