@@ -57,19 +57,7 @@ impl ProbeExaminer {
 impl Examiner for ProbeExaminer {
     fn examine(&self, artifact: &Artifact, settings: &Settings) -> Result<Findings, ExamineError> {
         let facts = precheck::check(&artifact.path)?;
-        let config = &settings.parsed.config;
-        let mut runtime = config.runtime.clone();
-        // One thread: that is what is compared when threads are given out.
-        runtime.intra_threads.get_or_insert(1);
-        let subject = ProbeSubject {
-            artifact: artifact.clone(),
-            options: OpenOptions { runtime, instances: config.instances.clone() },
-            rows_max: config.max_batch_size.unwrap_or(BATCH_DEFAULT).max(1),
-            tolerance: config.batch_tolerance,
-            try_zero: config.allow_empty != Some(false),
-            sample: SampleRun::None,
-        };
-        let verdict = self.prober.probe(&subject)?;
+        let verdict = self.prober.probe(&subject(artifact, settings))?;
         if let Outcome::Refused { reason, log_tail, .. } = &verdict.outcome {
             return Err(ExamineError::Refused { reason: reason.clone(), log_tail: log_tail.clone() });
         }
@@ -85,8 +73,24 @@ impl Examiner for ProbeExaminer {
     }
 }
 
+/// What a version is probed with.
+pub(super) fn subject(artifact: &Artifact, settings: &Settings) -> ProbeSubject {
+    let config = &settings.parsed.config;
+    let mut runtime = config.runtime.clone();
+    // One thread: that is what is compared when threads are given out.
+    runtime.intra_threads.get_or_insert(1);
+    ProbeSubject {
+        artifact: artifact.clone(),
+        options: OpenOptions { runtime, instances: config.instances.clone() },
+        rows_max: config.max_batch_size.unwrap_or(BATCH_DEFAULT).max(1),
+        tolerance: config.batch_tolerance,
+        try_zero: config.allow_empty != Some(false),
+        sample: SampleRun::None,
+    }
+}
+
 /// The verdict in the words of the plan.
-fn findings(verdict: &Verdict, has_control_flow: bool) -> Findings {
+pub(super) fn findings(verdict: &Verdict, has_control_flow: bool) -> Findings {
     let rows = match (&verdict.row_independence, &verdict.exercised) {
         (RowIndependence::Independent { rows_max }, _) => Rows::Independent { rows_max: *rows_max },
         (RowIndependence::Dependent(why), _) => Rows::Dependent(why.clone()),

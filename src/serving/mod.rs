@@ -19,6 +19,7 @@ mod catalog;
 mod repository;
 mod settings;
 mod examine;
+mod validator;
 mod plan;
 mod load;
 mod manager;
@@ -35,4 +36,5 @@ pub use self::manager::{
 pub use self::servable::Servable;
 pub use self::state::{IndexEntry, ServableState};
 pub use self::table::{Routing, SplitKey, SplitKeys};
+pub use self::validator::{Candidate, Trial, TrialError, Validate, Validator};
 pub use self::statistics::{BatchStatistics, DurationCount, ModelStatistics};
