@@ -4,7 +4,10 @@
 
 pub mod events;
 pub mod follow;
+pub mod golden;
+pub mod register;
 mod registry;
+pub mod sample;
 pub mod webhooks;
 
 pub use self::registry::{Follow, RegistryDoor};

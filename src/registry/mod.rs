@@ -40,6 +40,7 @@ pub mod keys;
 pub mod verify;
 pub mod audit;
 pub mod lineage;
+pub mod package;
 pub mod error;
 #[cfg(test)]
 pub(crate) mod sample;

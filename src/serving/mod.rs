@@ -36,5 +36,7 @@ pub use self::manager::{
 pub use self::servable::Servable;
 pub use self::state::{IndexEntry, ServableState};
 pub use self::table::{Routing, SplitKey, SplitKeys};
+pub use crate::backend::probe::element_difference;
+
 pub use self::validator::{Candidate, Trial, TrialError, Validate, Validator};
 pub use self::statistics::{BatchStatistics, DurationCount, ModelStatistics};

@@ -1,0 +1,143 @@
+//! A version as a Triton model repository: `<model>/config.pbtxt` and `<model>/<n>/…`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::pull::{Building, checked, copy_file};
+use super::{PackageError, digest_of};
+use crate::model::settings::parse_config_pbtxt;
+use crate::model::{ModelName, Version};
+use crate::registry::error::Refusal;
+use crate::registry::record::{FileRef, TensorRecord, VersionRecord};
+use crate::registry::store::Store;
+
+/// Largest batch of a generated configuration.
+const BATCH_MAX: usize = 64;
+
+const CONFIG: &str = "config.pbtxt";
+
+/// Writes the repository to `target`. A `config.pbtxt` of the version is kept, else one is made from its signature.
+///
+/// # Errors
+/// [`PackageError`]; then there is nothing at `target`.
+pub async fn export(
+    store: &Store,
+    model: &ModelName,
+    version: Version,
+    record: &VersionRecord,
+    target: &Path,
+) -> Result<(), PackageError> {
+    if digest_of(&record.files) != record.digest {
+        return Err(PackageError::Damaged {
+            path: "the version's list of files".to_owned(),
+            reason: "its digest is another".to_owned(),
+        });
+    }
+    let building = Building::start(target)?;
+    let layout = layout(store, model, version, record).await?;
+    for (file, path) in &layout.files {
+        copy_file(store, file, &building.path().join(path)).await?;
+    }
+    if let Some((path, text)) = &layout.config {
+        let path = building.path().join(path);
+        std::fs::write(&path, text).map_err(|error| PackageError::io(&path, error))?;
+    }
+    building.finish()
+}
+
+/// Where each file goes, relative to the repository.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) files: Vec<(FileRef, PathBuf)>,
+    /// The configuration that is written when there is none.
+    pub(super) config: Option<(PathBuf, String)>,
+}
+
+/// Settings and the label files that they name lie beside the version's folder, everything else in it.
+pub(super) async fn layout(
+    store: &Store,
+    model: &ModelName,
+    version: Version,
+    record: &VersionRecord,
+) -> Result<Layout, PackageError> {
+    let home = PathBuf::from(&**model);
+    let inside = home.join(version.to_string());
+    let mut common: BTreeSet<String> = [CONFIG.to_owned(), "model.toml".to_owned()].into();
+    let config = record.files.iter().find(|file| file.path == CONFIG);
+    if let Some(config) = config {
+        let bytes = store.get(&crate::registry::blobs::blob_key(&config.sha256)).await?.unwrap_or_default();
+        if let Ok(parsed) = parse_config_pbtxt(&String::from_utf8_lossy(&bytes), CONFIG) {
+            common.extend(parsed.config.label_files.into_values());
+        }
+    }
+    let mut files = Vec::new();
+    for file in &record.files {
+        let path = checked(file)?;
+        let folder = if common.contains(path) { &home } else { &inside };
+        files.push((file.clone(), folder.join(path)));
+    }
+    let config = match config {
+        Some(_) => None,
+        None => Some((home.join(CONFIG), config_text(model, record)?)),
+    };
+    Ok(Layout { files, config })
+}
+
+/// A configuration for a version that has none.
+///
+/// # Errors
+/// [`Refusal::Invalid`] when a datatype or name cannot be written.
+pub fn config_text(model: &ModelName, record: &VersionRecord) -> Result<String, Refusal> {
+    let all = || record.inputs.iter().chain(&record.outputs);
+    let proved = record.validation.batching.strip_prefix("rows are independent, tried up to ");
+    let rows: usize = proved.and_then(|rows| rows.parse().ok()).unwrap_or(0);
+    // Triton's batch axis is not among the dimensions, of which there must be one.
+    let can_batch = rows > 1 && all().all(|tensor| tensor.shape.first() == Some(&-1) && tensor.shape.len() > 1);
+    let batch = if can_batch { rows.min(BATCH_MAX) } else { 0 };
+    let mut text = format!("name: \"{model}\"\nbackend: \"onnxruntime\"\nmax_batch_size: {batch}\n");
+    if record.model_file != "model.onnx" {
+        text.push_str(&format!("default_model_filename: {}\n", quoted(&record.model_file)));
+    }
+    for (field, tensors) in [("input", &record.inputs), ("output", &record.outputs)] {
+        for tensor in tensors {
+            text.push_str(&tensor_text(field, tensor, can_batch)?);
+        }
+    }
+    if can_batch {
+        text.push_str("dynamic_batching { }\n");
+    }
+    Ok(text)
+}
+
+fn tensor_text(field: &str, tensor: &TensorRecord, can_batch: bool) -> Result<String, Refusal> {
+    let datatype = match tensor.datatype.as_str() {
+        "BYTES" => "STRING",
+        "BOOL" | "UINT8" | "UINT16" | "UINT32" | "UINT64" | "INT8" | "INT16" | "INT32" | "INT64" | "FP16"
+        | "FP32" | "FP64" | "BF16" => &tensor.datatype,
+        other => return Err(Refusal::Invalid(format!("Triton has no datatype {other}"))),
+    };
+    let dims: Vec<String> =
+        tensor.shape.iter().skip(usize::from(can_batch)).map(i64::to_string).collect();
+    // A scalar is a tensor of one element to Triton.
+    let shape = match dims.is_empty() {
+        true => "dims: [ 1 ]\n  reshape: { shape: [ ] }".to_owned(),
+        false => format!("dims: [ {} ]", dims.join(", ")),
+    };
+    let name = quoted(&tensor.name);
+    Ok(format!("{field} {{\n  name: {name}\n  data_type: TYPE_{datatype}\n  {shape}\n}}\n"))
+}
+
+/// A text in the quotes of protobuf's text format.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
