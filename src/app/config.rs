@@ -212,13 +212,10 @@ fn models(settings: &Settings) -> Result<ManagerConfig, SettingsProblem> {
     })
 }
 
-fn runtime(settings: &Settings) -> Result<RuntimeOptions, SettingsProblem> {
+pub(super) fn runtime(settings: &Settings) -> Result<RuntimeOptions, SettingsProblem> {
     let path = |name| settings.optional_text(name).map(|path| path.map(PathBuf::from));
     let arena_memory_max: usize = settings.number("runtime.arena_memory_max")?;
-    let probe = ProbeOptions {
-        timeout: settings.duration("runtime.probe_timeout")?,
-        memory_max: settings.number("runtime.probe_memory_max")?,
-    };
+    let probe = probe_options(settings)?;
     Ok(RuntimeOptions {
         library: path("runtime.onnxruntime")?,
         cache_dir: path("runtime.cache_dir")?,
@@ -246,6 +243,14 @@ fn registry(settings: &Settings) -> Result<Option<RegistryConfig>, SettingsProbl
         cache_bytes_max: settings.number("registry.cache_bytes_max")?,
         replica,
     }))
+}
+
+/// The bounds of a trial, also where models are served without one.
+pub(super) fn probe_options(settings: &Settings) -> Result<ProbeOptions, SettingsProblem> {
+    Ok(ProbeOptions {
+        timeout: settings.duration("runtime.probe_timeout")?,
+        memory_max: settings.number("runtime.probe_memory_max")?,
+    })
 }
 
 fn log(settings: &Settings) -> Result<LogConfig, SettingsProblem> {

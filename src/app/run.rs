@@ -14,7 +14,7 @@ use prometheus::IntCounterVec;
 use tokio::task::JoinSet;
 
 use super::cli::say;
-use super::config::{Config, RuntimeOptions, ServerConfig};
+use super::config::{Config, ProbeOptions, RuntimeOptions, ServerConfig};
 use super::follow::{attach_registry, start_follower};
 use super::housekeeping::give_memory_back;
 use super::log::Logs;
@@ -205,15 +205,26 @@ fn start_prober(config: &Config, runtime: &Runtime) -> Option<Prober> {
     let options = config.runtime.probe?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let children_max = if config.models.load_threads == 0 { cores } else { config.models.load_threads };
-    Some(Prober::new(ProberSettings {
+    let cache = config.runtime.cache_dir.as_ref().map(|folder| folder.join("verdicts"));
+    Some(make_prober(options, runtime, children_max, cache))
+}
+
+/// A prober whose children are this program.
+pub(super) fn make_prober(
+    options: ProbeOptions,
+    runtime: &Runtime,
+    children_max: usize,
+    cache: Option<PathBuf>,
+) -> Prober {
+    Prober::new(ProberSettings {
         program: PathBuf::from("/proc/self/exe"),
         arguments: vec!["probe".to_owned()],
         library: runtime.library_path().to_owned(),
         build_info: runtime.build_info().to_owned(),
         limits: ProbeLimits { memory_bytes: options.memory_max, cpu: options.timeout, wall: options.timeout },
         children_max,
-        cache: config.runtime.cache_dir.as_ref().map(|folder| folder.join("verdicts")),
-    }))
+        cache,
+    })
 }
 
 fn start_doors(config: &Config, listeners: Listeners, doors: Doors<'_>) -> (ShutdownHandle, JoinSet<()>) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::examine::{findings, subject};
 use super::plan::plan_batch;
 use super::repository::scan_folder;
-use super::settings::{Settings, read_settings};
+use super::settings::{Settings, read_any_settings};
 use crate::backend::onnx::precheck::{self, ModelFacts};
 use crate::backend::probe::{Outcome, Prober, RowIndependence, SampleOutcome, SampleRun, SampleTensors, Verdict};
 use crate::backend::{Artifact, BackendError};
@@ -136,7 +136,7 @@ fn settings(candidate: &Candidate) -> Result<Settings, TrialError> {
     let unable = |error: std::io::Error| TrialError::Unable(error.to_string());
     let files = scan_folder(folder).map_err(unable)?;
     let refused = |error: crate::model::settings::SettingsError| TrialError::Refused { reason: error.to_string() };
-    read_settings(&candidate.model, &files, None).map_err(refused)
+    read_any_settings(&files).map_err(refused)
 }
 
 fn batching(verdict: &Verdict) -> String {

@@ -22,6 +22,7 @@ mod registry_log;
 mod registry_writers;
 mod registry_serve;
 mod registry_cli;
+mod registry_package;
 mod slow;
 mod support;
 mod tidy;

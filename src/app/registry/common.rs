@@ -46,7 +46,7 @@ pub(in crate::app) struct Change {
 #[derive(Debug, Args)]
 pub(in crate::app) struct RegistryArgs {
     #[command(flatten)]
-    place: Place,
+    pub(in crate::app) place: Place,
     /// Answer as JSON
     #[arg(long)]
     pub(in crate::app) json: bool,

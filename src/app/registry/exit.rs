@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::app::cli::{complain, say};
+use crate::control::register::RegisterError;
 use crate::error::{Code, Coded};
+use crate::registry::package::PackageError;
 use crate::registry::{BlobError, Refusal, RegistryError, StoreError};
 
 /// Input, output or the store failed.
@@ -21,7 +23,7 @@ pub(in crate::app) const NOT_SERVED: u8 = 4;
 #[derive(Debug)]
 pub(in crate::app) struct Failure {
     exit: u8,
-    /// For programs: a [`Code`]'s name, or `usage`.
+    /// For programs: a [`Code`]'s name, or `usage`, `rejected`.
     code: &'static str,
     message: String,
     /// More for programs.
@@ -96,6 +98,30 @@ impl From<anyhow::Error> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Failure {
         RegistryError::from(error).into()
+    }
+}
+
+impl From<PackageError> for Failure {
+    fn from(error: PackageError) -> Failure {
+        // The command is right, and the files are not.
+        let is_refused =
+            matches!(error, PackageError::Invalid(_) | PackageError::Blob(BlobError::Refused(_)));
+        let failure = Failure::coded(&error);
+        if is_refused { Failure { exit: REFUSED, ..failure } } else { failure }
+    }
+}
+
+impl From<RegisterError> for Failure {
+    fn from(error: RegisterError) -> Failure {
+        let failure = Failure::coded(&error);
+        match error {
+            RegisterError::Registry(error) => error.into(),
+            RegisterError::Package(error) => error.into(),
+            RegisterError::Rejected { rev, .. } => {
+                Failure { exit: REFUSED, code: "rejected", ..failure }.with("revision", json!(rev))
+            }
+            _ => failure,
+        }
     }
 }
 

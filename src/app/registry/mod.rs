@@ -1,6 +1,6 @@
 //! The commands on a registry. A file a command: what is typed, which plan it is, and how the answer is shown.
 //!
-//! What may be done and why not is decided by `registry::ops`; nothing here knows a rule.
+//! What may be done and why not is decided by `registry::ops` and `control::register`; nothing here knows a rule.
 
 mod annotate;
 mod approve;
@@ -10,7 +10,11 @@ mod delete;
 mod deploy;
 mod deployment;
 pub(super) mod exit;
+mod export;
 mod log;
+mod program;
+mod pull;
+mod register;
 mod search;
 mod show;
 mod wait;
@@ -22,6 +26,12 @@ use clap::Subcommand;
 /// A command on a registry.
 #[derive(Debug, Subcommand)]
 pub(super) enum RegistryCommand {
+    /// Register a model's files as a new version
+    Register(Box<register::RegisterArgs>),
+    /// Write a version's files to a folder, verified
+    Pull(pull::PullArgs),
+    /// Write a version in the form of another tool
+    Export(export::ExportArgs),
     /// Serve a version: give it all of a deployment's traffic
     Deploy(deploy::DeployArgs),
     /// Split a deployment's traffic between versions
@@ -63,6 +73,9 @@ impl RegistryCommand {
     /// Runs the command.
     pub(super) fn run(self) -> ExitCode {
         match self {
+            RegistryCommand::Register(args) => args.run(),
+            RegistryCommand::Pull(args) => args.run(),
+            RegistryCommand::Export(args) => args.run(),
             RegistryCommand::Deploy(args) => args.run(),
             RegistryCommand::Traffic(args) => args.run(),
             RegistryCommand::Rollback(args) => args.run(),

@@ -172,6 +172,18 @@ pub const KEYS: &[Key] = &[
         "",
         "This server's name in the registry's leases; empty for the host's with a number",
     ),
+    key(
+        "registry.package_files_max",
+        Kind::Number(1, 10_000),
+        "10000",
+        "Files of a version that is registered",
+    ),
+    key(
+        "registry.package_bytes_max",
+        Kind::Size(1024, 16 * TIB),
+        "64GiB",
+        "Bytes of all files of a version that is registered",
+    ),
     key("runtime.onnxruntime", Kind::Text, "", "The ONNX Runtime library to use instead of the one inside"),
     key(
         "runtime.cache_dir",

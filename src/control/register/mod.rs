@@ -16,6 +16,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
 use uuid::Uuid;
@@ -24,6 +25,7 @@ use self::record::make_record;
 use super::{golden, sample};
 use crate::error::{Code, Coded};
 use crate::model::{ModelName, Version};
+use crate::registry::blobs::Content;
 use crate::registry::package::upload::{changed, upload};
 use crate::registry::package::{Package, PackageError, holds};
 use crate::registry::record::{FileRef, GitRecord, ModelRef, VersionRecord};
@@ -154,15 +156,18 @@ pub async fn register(
     if package.has_changed() {
         return Err(changed(&package.source).into());
     }
-    let golden = match tried.golden {
+    let golden = match &tried.golden {
         Some(bytes) => {
-            let stored = blobs::put_bytes(registry.store(), "golden.json", bytes).await;
+            let stored = blobs::put_bytes(registry.store(), "weir-golden.json", bytes.clone()).await;
             Some(stored.map_err(RegistryError::from)?)
         }
         None => None,
     };
     let record = make_record(package, registration, files, digest, &tried.trial, golden);
     let (commit, version) = commit_held(registry, package, registration, &record).await?;
+    // A collection that ran meanwhile may have taken what nothing named yet.
+    let content = contents(package, &record, tried.golden);
+    blobs::touch(registry.store(), &content).await.map_err(RegistryError::from)?;
     let created = commit.state.versions.get(&version).is_some_and(|state| state.created.rev == commit.rev);
     let record = commit.state.versions.get(&version).map_or(record, |state| state.record.clone());
     Ok(Registered { version, rev: commit.rev, created, record, warnings: tried.warnings })
@@ -171,7 +176,7 @@ pub async fn register(
 /// A trial and what is kept of it.
 struct Tried {
     trial: Trial,
-    golden: Option<bytes::Bytes>,
+    golden: Option<Bytes>,
     warnings: Vec<String>,
 }
 
@@ -335,7 +340,10 @@ async fn release(
     }
 }
 
-/// Every blob that a version refers to.
-pub fn blobs_of(record: &VersionRecord) -> impl Iterator<Item = &FileRef> {
-    record.files.iter().chain(&record.validation.golden)
+/// Where the content of each blob of `record` can be read again.
+fn contents(package: &Package, record: &VersionRecord, golden: Option<Bytes>) -> Vec<(FileRef, Content)> {
+    let local = |file: &FileRef| Some(Content::File(package.file(&file.path)?.local.clone()));
+    let files = record.files.iter().filter_map(|file| Some((file.clone(), local(file)?)));
+    let golden = record.validation.golden.iter().cloned().zip(golden.map(Content::Bytes));
+    files.chain(golden).collect()
 }

@@ -135,20 +135,19 @@ fn configured_file(folder: &Path) -> Result<Option<String>, PackageError> {
     Ok(None)
 }
 
-/// `model.onnx`, or the only ONNX file, first at the top and then anywhere.
+/// `model.onnx`, or the only ONNX file that lies in no folder.
 fn only_model(files: &[LocalFile], shown: &str) -> Result<String, PackageError> {
     if files.iter().any(|file| file.path == MODEL_FILE) {
         return Ok(MODEL_FILE.to_owned());
     }
-    let models = || files.iter().map(|file| file.path.as_str()).filter(|path| path.ends_with(".onnx"));
-    let top: Vec<&str> = models().filter(|path| !path.contains('/')).collect();
-    let all: Vec<&str> = models().collect();
-    match (top.as_slice(), all.as_slice()) {
-        ([only], _) | ([], [only]) => Ok((*only).to_owned()),
-        ([], []) => Err(PackageError::invalid(format!("{shown} holds no .onnx file"))),
+    let is_model = |path: &&str| path.ends_with(".onnx") && !path.contains('/');
+    let models: Vec<&str> = files.iter().map(|file| file.path.as_str()).filter(is_model).collect();
+    match models.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] => Err(PackageError::invalid(format!("{shown} holds no .onnx file"))),
         _ => Err(PackageError::invalid(format!(
             "{shown} holds several .onnx files ({}): name one in model.toml, or register it alone",
-            all.iter().take(5).copied().collect::<Vec<_>>().join(", ")
+            models.iter().take(5).copied().collect::<Vec<_>>().join(", ")
         ))),
     }
 }
@@ -239,6 +238,10 @@ impl Walk {
         if !self.files.iter().any(|file| file.path == model_file) {
             let name = model_file.escape_debug();
             return Err(PackageError::invalid(format!("{shown} has no '{name}', which its settings name")));
+        }
+        if model_file.contains('/') {
+            let name = model_file.escape_debug();
+            return Err(PackageError::invalid(format!("'{name}' lies in a folder: register that folder")));
         }
         Ok(Package {
             source: shown.to_owned(),

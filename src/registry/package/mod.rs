@@ -12,6 +12,7 @@ pub mod folder;
 pub mod git;
 pub mod holds;
 mod mlflow;
+pub mod oci;
 pub mod pull;
 pub mod remote;
 mod source;
@@ -24,15 +25,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::blobs::{self, BlobError};
 use super::error::{Refusal, StoreError};
 use super::record::{FileRef, GitRecord};
 use super::revision::hex;
 use crate::error::{Code, Coded};
 
 pub use self::source::{Choice, open};
-
-/// Longest path of a file in a package, in bytes.
-const PATH_LEN_MAX: usize = 512;
 
 /// What a package may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,14 +118,9 @@ pub enum PackageError {
     /// The registry's store, or the one that it is read from, failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What is stored is not what was registered.
-    #[error("{path}: {reason}")]
-    Damaged {
-        /// The file.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
+    /// A file cannot be stored, or what is stored is not what was registered.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
     /// The version cannot be exported so.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -148,7 +142,7 @@ impl Coded for PackageError {
             PackageError::Invalid(_) => Code::InvalidArgument,
             PackageError::Io { .. } => Code::Internal,
             PackageError::Store(_) => Code::Unavailable,
-            PackageError::Damaged { .. } => Code::FailedPrecondition,
+            PackageError::Blob(error) => error.code(),
             PackageError::Refused(refusal) => refusal.code(),
         }
     }
@@ -200,22 +194,7 @@ pub fn digest_of(files: &[FileRef]) -> String {
     hex(&digest.finalize())
 }
 
-/// Checks that `path` may be a file's path in a version: relative, of plain parts, printable. Logs are written by
-/// others too, so it is checked again before anything is written to a disk.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_path(path: &str) -> Result<(), String> {
-    let shown = || path.chars().take(64).flat_map(char::escape_debug).collect::<String>();
-    let is_plain = |part: &str| {
-        !part.is_empty()
-            && part.len() <= 255
-            && !matches!(part, "." | "..")
-            && !part.chars().any(|c| c.is_control() || c == '\\')
-    };
-    if path.is_empty() || path.len() > PATH_LEN_MAX || !path.split('/').all(is_plain) {
-        return Err(format!("'{}' is not a plain relative path of at most {PATH_LEN_MAX} bytes", shown()));
-    }
-    Ok(())
+/// Checks that `path` may be a file's path in a version, as [`blobs::check_path`] says.
+fn check_path(path: &str) -> Result<(), String> {
+    blobs::check_path(path).map_err(|error| error.to_string())
 }
-

@@ -2,18 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use futures_util::StreamExt;
-use object_store::ObjectStoreExt;
-use object_store::path::Path as Key;
-use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
+use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{PackageError, check_path};
-use crate::registry::blobs::blob_key;
-use crate::registry::error::{Refusal, StoreError};
-use crate::registry::record::{FileRef, VersionRecord};
-use crate::registry::revision::hex;
+use super::{PackageError, digest_of};
+use crate::registry::blobs;
+use crate::registry::error::Refusal;
+use crate::registry::record::VersionRecord;
 use crate::registry::store::Store;
 
 /// A folder that is built under another name and renamed when it is whole; removed when it never is.
@@ -73,55 +68,39 @@ impl Drop for Building {
 /// # Errors
 /// [`PackageError`]; then there is nothing at `target`.
 pub async fn pull(store: &Store, record: &VersionRecord, target: &Path) -> Result<(), PackageError> {
+    check_record(record)?;
     let building = Building::start(target)?;
     for file in &record.files {
-        copy_file(store, file, &building.path().join(checked(file)?)).await?;
+        blobs::fetch_to(store, file, &blobs::place(building.path(), file)?).await?;
     }
     building.finish()
 }
 
-/// The file's path, checked anew: whoever can write to the store can write a log.
+/// The content of the file at `path` of a version, of at most `len_max` bytes.
 ///
 /// # Errors
-/// [`PackageError::Damaged`].
-pub fn checked(file: &FileRef) -> Result<&str, PackageError> {
-    check_path(&file.path).map(|()| file.path.as_str()).map_err(|reason| PackageError::Damaged {
-        path: "the version's list of files".to_owned(),
-        reason,
-    })
+/// [`Refusal::NotFound`], or what is wrong with the store or the file.
+pub async fn read(
+    store: &Store,
+    record: &VersionRecord,
+    path: &str,
+    len_max: u64,
+) -> Result<Bytes, PackageError> {
+    let shown = || path.chars().take(64).flat_map(char::escape_debug).collect::<String>();
+    let missing = || Refusal::NotFound(format!("the version has no file '{}'", shown()));
+    let file = record.files.iter().find(|file| file.path == path).ok_or_else(missing)?;
+    Ok(blobs::read_small(store, file, len_max).await?)
 }
 
-/// Copies one file to `target`, which must not exist, and verifies its length and hash.
+/// Checks the list of files anew, because whoever can write to the store can write a log: every path may be written
+/// below a folder, and the digest is theirs.
 ///
 /// # Errors
-/// [`PackageError`]; then `target` may hold a part.
-pub async fn copy_file(store: &Store, file: &FileRef, target: &Path) -> Result<(), PackageError> {
-    let damaged = |reason: &str| PackageError::Damaged { path: file.path.clone(), reason: reason.to_owned() };
-    let io = |error: std::io::Error| PackageError::io(target, error);
-    if let Some(folder) = target.parent() {
-        tokio::fs::create_dir_all(folder).await.map_err(io)?;
-    }
-    let key = blob_key(&file.sha256);
-    let failed = |source| StoreError::Io { key: file.path.clone(), source };
-    let found = match store.raw().get(&Key::from(key)).await {
-        Err(object_store::Error::NotFound { .. }) => return Err(damaged("it is missing in the registry")),
-        found => found.map_err(failed)?,
-    };
-    let mut out = tokio::fs::File::create_new(target).await.map_err(io)?;
-    let mut stream = found.into_stream();
-    let (mut digest, mut len) = (Sha256::new(), 0u64);
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.map_err(failed)?;
-        len += chunk.len() as u64;
-        if len > file.size {
-            return Err(damaged("it is longer than what was registered"));
-        }
-        digest.update(&chunk);
-        out.write_all(&chunk).await.map_err(io)?;
-    }
-    out.flush().await.map_err(io)?;
-    if len != file.size || hex(&digest.finalize()) != file.sha256 {
-        return Err(damaged("its content is not what was registered"));
+/// [`PackageError`].
+pub fn check_record(record: &VersionRecord) -> Result<(), PackageError> {
+    blobs::check_files(&record.files)?;
+    if digest_of(&record.files) != record.digest || !record.files.iter().any(|f| f.path == record.model_file) {
+        return Err(PackageError::invalid("the version's list of files is damaged"));
     }
     Ok(())
 }

@@ -154,8 +154,7 @@ async fn download(store: &Store, object: &ObjectMeta, target: &Path) -> Result<(
     }
     file.flush().await.map_err(io)?;
     if len != object.size {
-        let reason = format!("it was to have {} bytes and has another length", object.size);
-        return Err(PackageError::Damaged { path: key, reason });
+        return Err(PackageError::invalid(format!("'{key}' changed while it was downloaded")));
     }
     Ok(())
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::pull::{Building, checked, copy_file};
-use super::{PackageError, digest_of};
-use crate::model::settings::parse_config_pbtxt;
+use super::PackageError;
+use super::pull::{Building, check_record};
+use crate::model::settings::{SETTINGS_BYTES_MAX, parse_config_pbtxt, parse_model_toml};
 use crate::model::{ModelName, Version};
+use crate::registry::blobs;
 use crate::registry::error::Refusal;
 use crate::registry::record::{FileRef, TensorRecord, VersionRecord};
 use crate::registry::store::Store;
@@ -27,16 +28,10 @@ pub async fn export(
     record: &VersionRecord,
     target: &Path,
 ) -> Result<(), PackageError> {
-    if digest_of(&record.files) != record.digest {
-        return Err(PackageError::Damaged {
-            path: "the version's list of files".to_owned(),
-            reason: "its digest is another".to_owned(),
-        });
-    }
     let building = Building::start(target)?;
     let layout = layout(store, model, version, record).await?;
     for (file, path) in &layout.files {
-        copy_file(store, file, &building.path().join(path)).await?;
+        blobs::fetch_to(store, file, &building.path().join(path)).await?;
     }
     if let Some((path, text)) = &layout.config {
         let path = building.path().join(path);
@@ -53,32 +48,45 @@ pub(super) struct Layout {
     pub(super) config: Option<(PathBuf, String)>,
 }
 
-/// Settings and the label files that they name lie beside the version's folder, everything else in it.
+/// Settings and the label files that they name lie beside the version's folder, everything else in it. A model file that
+/// no settings name is called `model.onnx`, where every server looks for it.
 pub(super) async fn layout(
     store: &Store,
     model: &ModelName,
     version: Version,
     record: &VersionRecord,
 ) -> Result<Layout, PackageError> {
+    check_record(record)?;
     let home = PathBuf::from(&**model);
     let inside = home.join(version.to_string());
-    let mut common: BTreeSet<String> = [CONFIG.to_owned(), "model.toml".to_owned()].into();
-    let config = record.files.iter().find(|file| file.path == CONFIG);
-    if let Some(config) = config {
-        let bytes = store.get(&crate::registry::blobs::blob_key(&config.sha256)).await?.unwrap_or_default();
-        if let Ok(parsed) = parse_config_pbtxt(&String::from_utf8_lossy(&bytes), CONFIG) {
+    let mut common = BTreeSet::new();
+    let mut is_named = false;
+    for file in record.files.iter().filter(|file| [CONFIG, "model.toml"].contains(&file.path.as_str())) {
+        let bytes = blobs::read_small(store, file, SETTINGS_BYTES_MAX as u64).await?;
+        let text = String::from_utf8_lossy(&bytes);
+        let parsed = match file.path.as_str() {
+            CONFIG => parse_config_pbtxt(&text, CONFIG),
+            name => parse_model_toml(&text, name),
+        };
+        common.insert(file.path.clone());
+        if let Ok(parsed) = parsed {
             common.extend(parsed.config.label_files.into_values());
+            is_named |= parsed.model_file.as_ref() == Some(&record.model_file);
         }
     }
+    let has_config = common.contains(CONFIG);
     let mut files = Vec::new();
     for file in &record.files {
-        let path = checked(file)?;
-        let folder = if common.contains(path) { &home } else { &inside };
-        files.push((file.clone(), folder.join(path)));
+        let path = match file.path.as_str() {
+            path if path == record.model_file && !is_named => inside.join("model.onnx"),
+            path if common.contains(path) => home.join(path),
+            path => inside.join(path),
+        };
+        files.push((file.clone(), path));
     }
-    let config = match config {
-        Some(_) => None,
-        None => Some((home.join(CONFIG), config_text(model, record)?)),
+    let config = match has_config {
+        true => None,
+        false => Some((home.join(CONFIG), config_text(model, record)?)),
     };
     Ok(Layout { files, config })
 }
@@ -95,9 +103,6 @@ pub fn config_text(model: &ModelName, record: &VersionRecord) -> Result<String, 
     let can_batch = rows > 1 && all().all(|tensor| tensor.shape.first() == Some(&-1) && tensor.shape.len() > 1);
     let batch = if can_batch { rows.min(BATCH_MAX) } else { 0 };
     let mut text = format!("name: \"{model}\"\nbackend: \"onnxruntime\"\nmax_batch_size: {batch}\n");
-    if record.model_file != "model.onnx" {
-        text.push_str(&format!("default_model_filename: {}\n", quoted(&record.model_file)));
-    }
     for (field, tensors) in [("input", &record.inputs), ("output", &record.outputs)] {
         for tensor in tensors {
             text.push_str(&tensor_text(field, tensor, can_batch)?);
