@@ -73,9 +73,12 @@ pub fn check(golden: &Golden, outputs: &[Tensor]) -> Result<(), String> {
                 expected.shape()
             ));
         }
-        let difference = element_difference(expected.dtype(), found.data(), expected.data(), golden.tolerance);
+        let difference =
+            element_difference(expected.dtype(), found.data(), expected.data(), golden.tolerance);
         if let Some(difference) = difference {
-            return Err(format!("output '{name}' is not what it was when the version was registered: {difference}"));
+            return Err(format!(
+                "output '{name}' is not what it was when the version was registered: {difference}"
+            ));
         }
     }
     Ok(())
@@ -83,7 +86,8 @@ pub fn check(golden: &Golden, outputs: &[Tensor]) -> Result<(), String> {
 
 /// The datatype that a tensor of the file states.
 fn stated(tensor: &Value) -> Result<TensorSpec, String> {
-    let text = |key: &str| tensor.get(key).and_then(Value::as_str).ok_or_else(|| format!("a tensor has no {key}"));
+    let text =
+        |key: &str| tensor.get(key).and_then(Value::as_str).ok_or_else(|| format!("a tensor has no {key}"));
     let dtype = DataType::from_wire_name(text("datatype")?).ok_or("a datatype is unknown")?;
     Ok(TensorSpec { name: text("name")?.into(), dtype, shape: None, optional: false })
 }
@@ -128,7 +132,13 @@ fn short(value: f32) -> Value {
 }
 
 fn real(value: f64) -> Value {
-    let special = if value.is_nan() { "NaN" } else if value > 0.0 { "Infinity" } else { "-Infinity" };
+    let special = if value.is_nan() {
+        "NaN"
+    } else if value > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    };
     Number::from_f64(value).map_or_else(|| Value::from(special), Value::Number)
 }
 

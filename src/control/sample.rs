@@ -33,7 +33,9 @@ pub fn read(sample: &Value, signature: &Signature) -> Result<Vec<Tensor>, String
                 }
                 Some(inner) if signature.input("inputs").is_none() => read(inner, signature),
                 _ => match (object.get("columns"), object.get("data")) {
-                    (Some(Value::Array(columns)), Some(Value::Array(rows))) => table(columns, rows, signature),
+                    (Some(Value::Array(columns)), Some(Value::Array(rows))) => {
+                        table(columns, rows, signature)
+                    }
                     _ => object.iter().map(|(name, value)| named(name, value, signature)).collect(),
                 },
             }
@@ -64,7 +66,8 @@ fn protocol_tensor(tensor: &Value, signature: &Signature) -> Result<Tensor, Stri
     let spec = spec(name, signature)?;
     let data = tensor.get("data").ok_or_else(|| format!("input '{name}' has no data"))?;
     let Some(shape) = tensor.get("shape") else { return nested(spec, data) };
-    let dims: Vec<i64> = serde_json::from_value(shape.clone()).map_err(|_| format!("input '{name}': its shape"))?;
+    let dims: Vec<i64> =
+        serde_json::from_value(shape.clone()).map_err(|_| format!("input '{name}': its shape"))?;
     let shape = Shape::from_wire(&dims).map_err(|error| format!("input '{name}': {error}"))?;
     let mut leaves = Vec::new();
     flatten(data, 0, &mut leaves)?;
@@ -136,7 +139,9 @@ fn tensor_of(spec: &TensorSpec, shape: Shape, leaves: &[&Value]) -> Result<Tenso
 /// One element, little-endian; `None` when the value is none of `dtype`.
 fn push_number(dtype: DataType, leaf: &Value, bytes: &mut Vec<u8>) -> Option<()> {
     let real = || match leaf {
-        Value::String(text) if matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") => text.parse::<f64>().ok(),
+        Value::String(text) if matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") => {
+            text.parse::<f64>().ok()
+        }
         other => other.as_f64(),
     };
     // Tables write whole numbers as 3.0.
@@ -145,7 +150,9 @@ fn push_number(dtype: DataType, leaf: &Value, bytes: &mut Vec<u8>) -> Option<()>
     let signed = || leaf.as_i64().or_else(|| float().map(|value| value as i64));
     let unsigned = || leaf.as_u64().or_else(|| signed().and_then(|value| u64::try_from(value).ok()));
     match dtype {
-        DataType::Bool => bytes.push(u8::from(leaf.as_bool().or_else(|| unsigned().map(|value| value != 0))?)),
+        DataType::Bool => {
+            bytes.push(u8::from(leaf.as_bool().or_else(|| unsigned().map(|value| value != 0))?))
+        }
         DataType::Int8 => bytes.extend(i8::try_from(signed()?).ok()?.to_le_bytes()),
         DataType::Int16 => bytes.extend(i16::try_from(signed()?).ok()?.to_le_bytes()),
         DataType::Int32 => bytes.extend(i32::try_from(signed()?).ok()?.to_le_bytes()),
@@ -190,7 +197,8 @@ mod tests {
 
     #[test]
     fn every_form_gives_the_same_tensor() {
-        let flat = json!({"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 0.5]}]});
+        let flat =
+            json!({"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 0.5]}]});
         check(flat, &[2, 2], &[1.0, 2.0, 3.0, 0.5]);
         check(json!({"inputs": {"x": [[1, 2]]}}), &[1, 2], &[1.0, 2.0]);
         check(json!({"inputs": [[1, 2]]}), &[1, 2], &[1.0, 2.0]);

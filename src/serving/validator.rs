@@ -11,7 +11,9 @@ use super::plan::plan_batch;
 use super::repository::scan_folder;
 use super::settings::{Settings, read_any_settings};
 use crate::backend::onnx::precheck::{self, ModelFacts};
-use crate::backend::probe::{Outcome, Prober, RowIndependence, SampleOutcome, SampleRun, SampleTensors, Verdict};
+use crate::backend::probe::{
+    Outcome, Prober, RowIndependence, SampleOutcome, SampleRun, SampleTensors, Verdict,
+};
 use crate::backend::{Artifact, BackendError};
 use crate::model::{ModelName, Signature};
 use crate::tensor::Tensor;
@@ -110,9 +112,7 @@ impl Validate for Validator {
         }
         let signature = verdict.signature();
         let mut parsed = settings.parsed.clone();
-        parsed
-            .check_signature(&signature, &settings.origin)
-            .map_err(|error| refused(error.to_string()))?;
+        parsed.check_signature(&signature, &settings.origin).map_err(|error| refused(error.to_string()))?;
         let findings = findings(&verdict, facts.has_control_flow);
         let (_, warning) =
             plan_batch(&parsed.config, &signature, &findings).map_err(|error| refused(error.to_string()))?;
@@ -135,7 +135,8 @@ fn settings(candidate: &Candidate) -> Result<Settings, TrialError> {
     let Some(folder) = &candidate.folder else { return Ok(Settings::default()) };
     let unable = |error: std::io::Error| TrialError::Unable(error.to_string());
     let files = scan_folder(folder).map_err(unable)?;
-    let refused = |error: crate::model::settings::SettingsError| TrialError::Refused { reason: error.to_string() };
+    let refused =
+        |error: crate::model::settings::SettingsError| TrialError::Refused { reason: error.to_string() };
     read_any_settings(&files).map_err(refused)
 }
 

@@ -16,14 +16,19 @@ use crate::registry::package::oci::{Node, Program};
 /// A program that needs no libraries.
 pub(super) fn other(binary: &Path) -> anyhow::Result<Program> {
     anyhow::ensure!(binary.is_file(), "{} is no file", binary.display());
-    Ok(Program { binary: binary.to_owned(), libraries: BTreeMap::new(), architecture: machine()?.0.to_owned() })
+    Ok(Program {
+        binary: binary.to_owned(),
+        libraries: BTreeMap::new(),
+        architecture: machine()?.0.to_owned(),
+    })
 }
 
 /// This program.
 pub(super) fn this(settings: &Settings) -> anyhow::Result<Program> {
     let _runtime = start_runtime(&runtime(settings)?)?;
     let (architecture, loader) = machine()?;
-    let maps = std::fs::read_to_string("/proc/self/maps").context("cannot read which libraries are needed")?;
+    let maps =
+        std::fs::read_to_string("/proc/self/maps").context("cannot read which libraries are needed")?;
     let mut libraries = BTreeMap::new();
     for path in mapped(&maps) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -68,7 +73,8 @@ fn links_to(path: &Path) -> Vec<PathBuf> {
     let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
     let entries = entries.into_iter().flatten().flatten().map(|entry| entry.path());
     let leads = |link: &PathBuf| {
-        link.is_symlink() && std::fs::read_link(link).is_ok_and(|target| Some(target.as_os_str()) == path.file_name())
+        link.is_symlink()
+            && std::fs::read_link(link).is_ok_and(|target| Some(target.as_os_str()) == path.file_name())
     };
     let mut links: Vec<PathBuf> = entries.filter(leads).collect();
     links.sort();

@@ -139,6 +139,7 @@ async fn registration(args: &RegisterArgs, registry: &Registry) -> Result<Regist
         derived_from,
         git: None,
         alias: args.alias.clone(),
+        proposal: uuid::Uuid::now_v7(),
         idempotency_key: args.idempotency_key.clone(),
         force_new: args.force_new,
         sample,

@@ -115,7 +115,8 @@ pub(super) fn run_made(
 ) -> SampleOutcome {
     let views: Vec<Option<Input<'_>>> = made.iter().map(|made| Some(made.as_input())).collect();
     let names = signature.inputs.iter().map(|spec| &*spec.name);
-    let inputs: Option<Vec<Tensor>> = names.zip(&views).map(|(name, view)| copy(name, view.as_ref())).collect();
+    let inputs: Option<Vec<Tensor>> =
+        names.zip(&views).map(|(name, view)| copy(name, view.as_ref())).collect();
     match inputs {
         Some(inputs) => finish(signature, instance, &views, SampleTensors(inputs), tolerance),
         None => SampleOutcome::Missing("its made-up inputs are no tensors".to_owned()),
@@ -140,7 +141,9 @@ fn finish(
         return SampleOutcome::Missing("an output is shorter than its shape".to_owned());
     };
     if bytes(&inputs.0).saturating_add(bytes(&outputs)) > SAMPLE_BYTES_MAX {
-        return SampleOutcome::Missing(format!("inputs and outputs are longer than {SAMPLE_BYTES_MAX} bytes"));
+        return SampleOutcome::Missing(format!(
+            "inputs and outputs are longer than {SAMPLE_BYTES_MAX} bytes"
+        ));
     }
     for (output, again) in outputs.iter().zip(&second) {
         let same_shape = *output.shape() == again.shape && output.dtype() == again.dtype;

@@ -58,6 +58,8 @@ pub struct Registration {
     pub git: Option<GitRecord>,
     /// An alias that is to point at it.
     pub alias: Option<String>,
+    /// Names the proposal that the alias becomes where the model's policy asks for a second person.
+    pub proposal: Uuid,
     /// Names the registration, so that a retry finds the version that an earlier try made.
     pub idempotency_key: Option<String>,
     /// Whether equal files make a new version all the same.
@@ -170,7 +172,14 @@ pub async fn register(
     blobs::touch(registry.store(), &content).await.map_err(RegistryError::from)?;
     let created = commit.state.versions.get(&version).is_some_and(|state| state.created.rev == commit.rev);
     let record = commit.state.versions.get(&version).map_or(record, |state| state.record.clone());
-    Ok(Registered { version, rev: commit.rev, created, record, warnings: tried.warnings })
+    let mut warnings = tried.warnings;
+    if commit.state.proposals.contains_key(&registration.proposal) {
+        warnings.push(format!(
+            "the alias waits for another person's approval: proposal {}",
+            registration.proposal
+        ));
+    }
+    Ok(Registered { version, rev: commit.rev, created, record, warnings })
 }
 
 /// A trial and what is kept of it.
@@ -316,7 +325,7 @@ async fn commit_held(
     for (model, versions) in held {
         let plan = |state: &_| {
             let mut ops = holds::hold(state, versions, &holder)?;
-            ops.extend(holds::release(state, versions, &pending));
+            ops.extend(holds::release(state, versions, &pending)?);
             Ok(ops)
         };
         if let Err(error) = registry.commit(model, &parent_intent, plan).await {
@@ -326,14 +335,9 @@ async fn commit_held(
     Ok((commit, version))
 }
 
-async fn release(
-    registry: &Registry,
-    intent: &Intent,
-    held: &[(&ModelName, &Vec<Version>)],
-    holder: &str,
-) {
+async fn release(registry: &Registry, intent: &Intent, held: &[(&ModelName, &Vec<Version>)], holder: &str) {
     for (model, versions) in held {
-        let plan = |state: &_| Ok(holds::release(state, versions, holder));
+        let plan = |state: &_| holds::release(state, versions, holder);
         if let Err(error) = registry.commit(model, intent, plan).await {
             tracing::warn!(%model, holder, %error, "a hold is left behind");
         }

@@ -5,75 +5,54 @@ use std::path::PathBuf;
 
 use super::Registration;
 use crate::model::Version;
+use crate::registry::ops::{approval, check};
 use crate::registry::package::Package;
 use crate::registry::record::VersionRecord;
 use crate::registry::state::check_alias;
 use crate::registry::{ModelState, Op, Refusal};
 
-const KEY_LEN_MAX: usize = 128;
-const VALUE_LEN_MAX: usize = 4096;
-const ENTRIES_MAX: usize = 256;
+const DATASETS_MAX: usize = 64;
 const PARENTS_MAX: usize = 64;
 
 /// Checks what a caller gave, before anything is read or written.
 pub(super) fn check(registration: &Registration) -> Result<(), Refusal> {
-    let invalid = |reason: String| Err(Refusal::Invalid(reason));
-    check_entries("tag", &registration.tags)?;
-    check_entries("property", &registration.properties)?;
-    check_entries("dataset", &registration.datasets)?;
-    if registration.metrics.len() > ENTRIES_MAX {
-        return invalid(format!("there are more than {ENTRIES_MAX} metrics"));
-    }
+    check::intent(&registration.intent)?;
+    check_entries("tag", &registration.tags, check::TAGS_MAX)?;
+    check_entries("property", &registration.properties, check::PROPERTIES_MAX)?;
+    check_entries("dataset", &registration.datasets, DATASETS_MAX)?;
+    check::count("metrics", registration.metrics.len(), check::METRICS_MAX)?;
     for (name, value) in &registration.metrics {
-        check_key("metric", name)?;
+        check::key("metric", name)?;
         if !value.is_finite() {
-            return invalid(format!("metric '{name}' is not a finite number"));
+            return Err(Refusal::Invalid(format!("metric '{name}' is not a finite number")));
         }
     }
     if let Some(alias) = &registration.alias {
         check_alias(alias)?;
         if registration.intent.reason.trim().is_empty() {
-            return invalid("an alias needs a reason".to_owned());
+            return Err(Refusal::Invalid("an alias needs a reason".to_owned()));
         }
     }
     let texts = [
-        ("the idempotency key", &registration.idempotency_key, KEY_LEN_MAX),
-        ("the run", &registration.run, KEY_LEN_MAX * 4),
-        ("the description", &registration.description, VALUE_LEN_MAX * 4),
+        ("the idempotency key", &registration.idempotency_key, check::KEY_LEN_MAX),
+        ("the run", &registration.run, check::VALUE_LEN_MAX),
+        ("the description", &registration.description, check::DESCRIPTION_LEN_MAX),
     ];
     for (what, text, len_max) in texts {
         let Some(text) = text else { continue };
-        let is_line = what == "the description" || !text.chars().any(char::is_control);
-        if text.is_empty() || text.len() > len_max || !is_line {
-            return invalid(format!("{what} is 1 to {len_max} bytes of printable text"));
+        check::text(what, text, len_max)?;
+        if text.is_empty() {
+            return Err(Refusal::Invalid(format!("{what} is empty")));
         }
     }
-    if registration.derived_from.len() > PARENTS_MAX {
-        return invalid(format!("there are more than {PARENTS_MAX} versions that it is made from"));
-    }
-    Ok(())
+    check::count("versions that it is made from", registration.derived_from.len(), PARENTS_MAX)
 }
 
-fn check_entries(what: &str, entries: &BTreeMap<String, String>) -> Result<(), Refusal> {
-    if entries.len() > ENTRIES_MAX {
-        return Err(Refusal::Invalid(format!("there are more than {ENTRIES_MAX} entries of the kind {what}")));
-    }
+fn check_entries(what: &str, entries: &BTreeMap<String, String>, max: usize) -> Result<(), Refusal> {
+    check::count(&format!("entries of the kind {what}"), entries.len(), max)?;
     for (key, value) in entries {
-        check_key(what, key)?;
-        if value.len() > VALUE_LEN_MAX {
-            return Err(Refusal::Invalid(format!("{what} '{key}' is longer than {VALUE_LEN_MAX} bytes")));
-        }
-    }
-    Ok(())
-}
-
-fn check_key(what: &str, key: &str) -> Result<(), Refusal> {
-    let is_known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-/".contains(&b);
-    if key.is_empty() || key.len() > KEY_LEN_MAX || !key.bytes().all(is_known) {
-        let shown: String = key.chars().take(64).flat_map(char::escape_debug).collect();
-        return Err(Refusal::Invalid(format!(
-            "the key '{shown}' of a {what} is not 1 to {KEY_LEN_MAX} lower-case letters, digits, '.', '_', '-' or '/'"
-        )));
+        check::key(what, key)?;
+        check::text(&format!("{what} '{key}'"), value, check::VALUE_LEN_MAX)?;
     }
     Ok(())
 }
@@ -134,17 +113,14 @@ pub(super) fn ops(
     for parent in record.derived_from.iter().filter(|parent| parent.model == state.model) {
         state.live(parent.version)?;
     }
-    if registration.alias.is_some() && state.approvals > 0 {
-        return Err(Refusal::Precondition(
-            "aliases of this model need an approval: register it without one, and propose the alias then".to_owned(),
-        ));
-    }
     let mut ops = vec![Op::CreateVersion { version, record: Box::new(record.clone()) }];
     let mut tags = package.capture.tags.clone();
     tags.extend(registration.tags.clone());
+    check_entries("tag", &tags, check::TAGS_MAX)?;
     ops.extend(tags.into_iter().map(|(key, value)| Op::SetTag { version: Some(version), key, value }));
     let mut properties = package.capture.properties.clone();
     properties.extend(registration.properties.clone());
+    check_entries("property", &properties, check::PROPERTIES_MAX)?;
     ops.extend(properties.into_iter().map(|(key, value)| Op::SetProperty { version, key, value }));
     if !registration.metrics.is_empty() || registration.description.is_some() {
         ops.push(Op::Annotate {
@@ -154,7 +130,11 @@ pub(super) fn ops(
         });
     }
     if let Some(alias) = &registration.alias {
-        ops.push(Op::SetAlias { alias: alias.clone(), version });
+        let new = usize::from(!state.aliases.contains_key(alias));
+        check::count("aliases", state.aliases.len() + new, check::ALIASES_MAX)?;
+        // Where a second person is asked for, only the alias waits; the version is there.
+        let alias = vec![Op::SetAlias { alias: alias.clone(), version }];
+        ops.extend(approval::guard(state, registration.proposal, alias)?);
     }
     with_model(state, ops).map(|ops| (ops, version))
 }

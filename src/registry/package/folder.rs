@@ -159,7 +159,10 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, PackageError> {
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().into_string().map_err(|name| {
-            PackageError::invalid(format!("the file name {} is not UTF-8", name.to_string_lossy().escape_debug()))
+            PackageError::invalid(format!(
+                "the file name {} is not UTF-8",
+                name.to_string_lossy().escape_debug()
+            ))
         })?;
         if !name.starts_with('.') && name != "__pycache__" {
             found.push((name, entry.path()));
@@ -212,7 +215,10 @@ impl Walk {
         let stamp = Stamp::of(&local).map_err(|error| PackageError::io(&local, error))?;
         self.bytes = self.bytes.saturating_add(stamp.len);
         if self.files.len() >= self.limits.files_max {
-            return Err(PackageError::invalid(format!("there are more than {} files", self.limits.files_max)));
+            return Err(PackageError::invalid(format!(
+                "there are more than {} files",
+                self.limits.files_max
+            )));
         }
         if self.bytes > self.limits.bytes_max {
             return Err(PackageError::invalid(format!(
@@ -233,7 +239,10 @@ impl Walk {
     ) -> Result<Package, PackageError> {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         if let Some([twin, _]) = self.files.array_windows().find(|[a, b]| a.path == b.path) {
-            return Err(PackageError::invalid(format!("{shown} has two files that would be '{}'", twin.path)));
+            return Err(PackageError::invalid(format!(
+                "{shown} has two files that would be '{}'",
+                twin.path
+            )));
         }
         if !self.files.iter().any(|file| file.path == model_file) {
             let name = model_file.escape_debug();

@@ -46,7 +46,8 @@ pub fn without_credentials(remote: &str) -> String {
 
 /// Any URI without user, password and query; what is no URL stays as it is.
 pub fn without_secrets(uri: &str) -> String {
-    let has_secret = url::Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
+    let has_secret =
+        url::Url::parse(uri).is_ok_and(|url| !url.username().is_empty() || url.password().is_some());
     if has_secret { without_credentials(uri) } else { uri.to_owned() }
 }
 

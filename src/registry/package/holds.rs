@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::model::{ModelName, Version};
 use crate::registry::error::Refusal;
 use crate::registry::op::Op;
+use crate::registry::ops::delete;
 use crate::registry::record::ModelRef;
 use crate::registry::state::ModelState;
 
@@ -38,34 +39,21 @@ pub fn foreign<'a>(child: &ModelName, parents: &'a [ModelRef]) -> BTreeMap<&'a M
 /// # Errors
 /// [`Refusal::NotFound`] when one does not exist or is deleted.
 pub fn hold(state: &ModelState, versions: &[Version], holder: &str) -> Result<Vec<Op>, Refusal> {
-    let mut ops = Vec::new();
-    for &version in versions {
-        if !state.live(version)?.holders.contains(holder) {
-            ops.push(Op::Hold { version, holder: holder.to_owned() });
-        }
-    }
-    Ok(ops)
+    each(versions, |version| delete::hold(state, version, holder))
 }
 
 /// Lets go of `versions`; nothing for those that `holder` does not hold.
-pub fn release(state: &ModelState, versions: &[Version], holder: &str) -> Vec<Op> {
-    let holds =
-        |version: &&Version| state.versions.get(version).is_some_and(|held| held.holders.contains(holder));
-    let held = versions.iter().filter(holds);
-    held.map(|&version| Op::Release { version, holder: holder.to_owned() }).collect()
+///
+/// # Errors
+/// As [`delete::release`].
+pub fn release(state: &ModelState, versions: &[Version], holder: &str) -> Result<Vec<Op>, Refusal> {
+    each(versions, |version| delete::release(state, version, holder))
 }
 
-/// Whether `holder`, which holds `held`, is a live version made from it. `None` for a registration, which may be running:
-/// its age tells. `find` looks up other models.
-pub fn is_real<'a>(
-    held: &ModelRef,
-    holder: &str,
-    find: impl Fn(&str) -> Option<&'a ModelState>,
-) -> Option<bool> {
-    let (model, version) = holder.rsplit_once('@').unwrap_or((holder, ""));
-    if version.starts_with("registering-") {
-        return None;
-    }
-    let child = version.parse().ok().and_then(|version: Version| find(model)?.versions.get(&version));
-    Some(child.is_some_and(|child| child.deleted.is_none() && child.record.derived_from.contains(held)))
+fn each(
+    versions: &[Version],
+    plan: impl Fn(Version) -> Result<Vec<Op>, Refusal>,
+) -> Result<Vec<Op>, Refusal> {
+    let planned: Result<Vec<Vec<Op>>, Refusal> = versions.iter().map(|version| plan(*version)).collect();
+    planned.map(|ops| ops.concat())
 }

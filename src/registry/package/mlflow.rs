@@ -59,7 +59,8 @@ pub(super) fn read(folder: &Path) -> Result<MlflowModel, PackageError> {
 /// The meaning of an `MLmodel`, and the path of its input example.
 fn parse(text: &str) -> Result<(MlflowModel, Option<String>), PackageError> {
     let wrong = |reason: String| PackageError::Invalid(format!("{FILE}: {reason}"));
-    let model: MlModel = serde_saphyr::from_str(text).map_err(|error| wrong(first_line(&error.to_string())))?;
+    let model: MlModel =
+        serde_saphyr::from_str(text).map_err(|error| wrong(first_line(&error.to_string())))?;
     let Some(onnx) = model.flavors.get("onnx") else {
         let flavors: Vec<&str> = model.flavors.keys().map(String::as_str).take(8).collect();
         return Err(wrong(format!("it has no onnx flavor, only {}", flavors.join(", "))));
@@ -104,12 +105,10 @@ fn plain(value: &Value) -> Option<String> {
 
 /// A key that a tag may have: what it may not have becomes `_`.
 fn tag_key(key: &str) -> Option<String> {
-    let key: String = key
-        .chars()
-        .map(|c| c.to_ascii_lowercase())
-        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c) { c } else { '_' })
-        .collect();
-    (!key.is_empty() && key.len() <= 128).then_some(key)
+    let key: String =
+        key.chars().map(|c| if c.is_ascii_alphanumeric() || "._-/".contains(c) { c } else { '_' }).collect();
+    let is_key = key.len() <= 128 && key.starts_with(|c: char| c.is_ascii_alphanumeric());
+    is_key.then_some(key)
 }
 
 /// The git tags of the run `run`, when `folder` is one of its artifacts in a tracking folder:
@@ -154,7 +153,7 @@ mod tests {
         let (model, example) = parse(text).unwrap();
         assert_eq!(model.model_file, "net.onnx");
         assert_eq!(model.capture.run.as_deref(), Some("0123abc"));
-        assert_eq!(model.capture.tags, BTreeMap::from([("team".to_owned(), "vision".to_owned())]));
+        assert_eq!(model.capture.tags, BTreeMap::from([("Team".to_owned(), "vision".to_owned())]));
         let keys: Vec<&str> = model.capture.properties.keys().map(String::as_str).collect();
         assert_eq!(keys, ["mlflow.onnx_version", "mlflow.signature.inputs", "mlflow.version"]);
         assert_eq!(example.as_deref(), Some("input_example.json"));
@@ -167,7 +166,10 @@ mod tests {
             assert!(error.contains(expected), "{error} should say {expected}");
         };
         check("flavors: {onnx: {data: ../secret.onnx}}", "not a plain relative path");
-        check("flavors: {onnx: {data: m.onnx}}\nsaved_input_example_info: {artifact_path: /etc/x}", "not a plain");
+        check(
+            "flavors: {onnx: {data: m.onnx}}\nsaved_input_example_info: {artifact_path: /etc/x}",
+            "not a plain",
+        );
         check("flavors: {sklearn: {}}", "it has no onnx flavor, only sklearn");
         check("a: [", "MLmodel: ");
         let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\nflavors: {x: [*f,*f,*f,*f,*f,*f,*f,*f]}\n";

@@ -85,7 +85,8 @@ pub async fn export(
         blobs::fetch_to(store, file, &local).await?;
         models.insert(format!("models/{}", path.display()), Node::File(local, false));
     }
-    let settings = "[server]\naddress = \"0.0.0.0\"\n\n[repository]\npaths = [\"/models\"]\nmodel_control = \"none\"\n";
+    let settings =
+        "[server]\naddress = \"0.0.0.0\"\n\n[repository]\npaths = [\"/models\"]\nmodel_control = \"none\"\n";
     let mut programs = program.libraries;
     programs.insert(PROGRAM.to_owned(), Node::File(program.binary, true));
     let config = BTreeMap::from([(SETTINGS.to_owned(), Node::Bytes(settings.as_bytes().to_vec()))]);
@@ -126,7 +127,9 @@ fn write_image(
     for (_, nodes) in layers {
         written.push(write_blob(&home, |out| write_layer(out, nodes))?);
     }
-    let history = layers.iter().map(|(name, _)| json!({ "created": EPOCH, "created_by": format!("weir export: {name}") }));
+    let history = layers
+        .iter()
+        .map(|(name, _)| json!({ "created": EPOCH, "created_by": format!("weir export: {name}") }));
     let config = json!({
         "created": EPOCH,
         "architecture": architecture,
@@ -175,7 +178,8 @@ impl Blob {
 /// Writes and hashes a blob, and names it by its hash.
 fn write_blob(home: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Blob> {
     let temporary = home.join(".writing");
-    let mut out = Hashing { inner: BufWriter::new(File::create(&temporary)?), digest: Sha256::new(), size: 0 };
+    let mut out =
+        Hashing { inner: BufWriter::new(File::create(&temporary)?), digest: Sha256::new(), size: 0 };
     write(&mut out)?;
     out.flush()?;
     let blob = Blob { digest: hex(&out.digest.finalize()), size: out.size };
@@ -259,9 +263,17 @@ mod tests {
         let file = folder.join("program");
         std::fs::write(&file, b"#!").unwrap();
         let long = format!("models/{}/model.onnx", "a".repeat(120));
-        let nodes = |pairs: Vec<(&str, Node)>| pairs.into_iter().map(|(path, node)| (path.to_owned(), node)).collect();
+        let nodes = |pairs: Vec<(&str, Node)>| {
+            pairs.into_iter().map(|(path, node)| (path.to_owned(), node)).collect()
+        };
         let layers = [
-            ("program", nodes(vec![("usr/bin/weir", Node::File(file, true)), ("lib/x.so", Node::Link("y.so".into()))])),
+            (
+                "program",
+                nodes(vec![
+                    ("usr/bin/weir", Node::File(file, true)),
+                    ("lib/x.so", Node::Link("y.so".into())),
+                ]),
+            ),
             ("model", nodes(vec![(&long, Node::Bytes(b"model".to_vec()))])),
         ];
         let labels = BTreeMap::from([("org.opencontainers.image.version".to_owned(), "3".to_owned())]);

@@ -32,7 +32,8 @@ impl Building {
         if occupied {
             return Err(Refusal::Exists(format!("{} exists already", target.display())).into());
         }
-        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent =
+            target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let path = parent.join(format!(".weir-{}.partial", Uuid::now_v7()));
         std::fs::create_dir_all(&path).map_err(|error| PackageError::io(&path, error))?;
         Ok(Building { target: target.to_owned(), path, done: false })
@@ -99,7 +100,8 @@ pub async fn read(
 /// [`PackageError`].
 pub fn check_record(record: &VersionRecord) -> Result<(), PackageError> {
     blobs::check_files(&record.files)?;
-    if digest_of(&record.files) != record.digest || !record.files.iter().any(|f| f.path == record.model_file) {
+    if digest_of(&record.files) != record.digest || !record.files.iter().any(|f| f.path == record.model_file)
+    {
         return Err(PackageError::invalid("the version's list of files is damaged"));
     }
     Ok(())

@@ -35,7 +35,8 @@ pub async fn open(
     let url = Url::parse(location).ok().filter(|url| url.scheme().len() > 1);
     let (path, shown, download) = match url {
         Some(url) if url.scheme() == "file" => {
-            let path = url.to_file_path().map_err(|()| PackageError::invalid("the file:// URL names no path"))?;
+            let path =
+                url.to_file_path().map_err(|()| PackageError::invalid("the file:// URL names no path"))?;
             let shown = path.display().to_string();
             (path, shown, None)
         }

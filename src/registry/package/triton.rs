@@ -100,7 +100,8 @@ pub fn config_text(model: &ModelName, record: &VersionRecord) -> Result<String, 
     let proved = record.validation.batching.strip_prefix("rows are independent, tried up to ");
     let rows: usize = proved.and_then(|rows| rows.parse().ok()).unwrap_or(0);
     // Triton's batch axis is not among the dimensions, of which there must be one.
-    let can_batch = rows > 1 && all().all(|tensor| tensor.shape.first() == Some(&-1) && tensor.shape.len() > 1);
+    let can_batch =
+        rows > 1 && all().all(|tensor| tensor.shape.first() == Some(&-1) && tensor.shape.len() > 1);
     let batch = if can_batch { rows.min(BATCH_MAX) } else { 0 };
     let mut text = format!("name: \"{model}\"\nbackend: \"onnxruntime\"\nmax_batch_size: {batch}\n");
     for (field, tensors) in [("input", &record.inputs), ("output", &record.outputs)] {
@@ -121,8 +122,7 @@ fn tensor_text(field: &str, tensor: &TensorRecord, can_batch: bool) -> Result<St
         | "FP32" | "FP64" | "BF16" => &tensor.datatype,
         other => return Err(Refusal::Invalid(format!("Triton has no datatype {other}"))),
     };
-    let dims: Vec<String> =
-        tensor.shape.iter().skip(usize::from(can_batch)).map(i64::to_string).collect();
+    let dims: Vec<String> = tensor.shape.iter().skip(usize::from(can_batch)).map(i64::to_string).collect();
     // A scalar is a tensor of one element to Triton.
     let shape = match dims.is_empty() {
         true => "dims: [ 1 ]\n  reshape: { shape: [ ] }".to_owned(),
