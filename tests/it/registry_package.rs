@@ -331,7 +331,7 @@ fn a_triton_model_goes_in_and_out() {
     let made = registry.path("made");
     registry.json(&["export", "iris", "--format", "triton", "--output", text(&made)]);
     let config = std::fs::read_to_string(made.join("iris/config.pbtxt")).unwrap();
-    assert!(config.contains("max_batch_size: 64") && config.contains("data_type: TYPE_FP32"), "{config}");
+    assert!(config.contains("max_batch_size: 0") && config.contains("data_type: TYPE_STRING"), "{config}");
     let output = registry.weir(&["check", text(&made)]);
     assert_eq!(output.status.code(), Some(0), "{config}{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -146,3 +146,25 @@ fn quoted(text: &str) -> String {
     out.push('"');
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::sample::record;
+
+    #[test]
+    fn a_configuration_batches_what_was_proved_independent() {
+        let model: ModelName = "m".parse().unwrap();
+        let mut version = record(Vec::new());
+        version.validation.batching = "rows are independent, tried up to 32".to_owned();
+        let text = config_text(&model, &version).unwrap();
+        let parsed = parse_config_pbtxt(&text, CONFIG).unwrap();
+        assert_eq!(parsed.config.max_batch_size, Some(32), "{text}");
+        assert!(text.contains("dims: [ 4 ]"), "{text}");
+        version.validation.batching = "rows depend on each other: 1 and 2".to_owned();
+        let text = config_text(&model, &version).unwrap();
+        assert!(text.contains("max_batch_size: 0") && text.contains("dims: [ -1, 4 ]"), "{text}");
+        version.outputs[0].name = "a\"b\\".to_owned();
+        assert!(config_text(&model, &version).unwrap().contains(r#"name: "a\"b\\""#));
+    }
+}
