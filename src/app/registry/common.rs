@@ -133,6 +133,11 @@ impl Place {
 }
 
 impl RegistryArgs {
+    /// The settings of the program, with what was typed.
+    pub(in crate::app) fn settings(&self) -> Result<Settings, Failure> {
+        self.place.settings()
+    }
+
     /// Opens the registry, which must be there.
     pub(in crate::app) async fn open(&self) -> Result<Registry, Failure> {
         let location = self.place.location()?;

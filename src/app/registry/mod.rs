@@ -9,6 +9,7 @@ mod common;
 mod delete;
 mod deploy;
 mod deployment;
+mod events;
 pub(super) mod exit;
 mod export;
 mod log;
@@ -18,6 +19,7 @@ mod register;
 mod search;
 mod show;
 mod wait;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -67,6 +69,12 @@ pub(super) enum RegistryCommand {
     Show(show::ShowArgs),
     /// Show what happened to a model, newest first
     Log(log::LogArgs),
+    /// Show events, send them again, deliver them
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Send events to URLs
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
 }
 
 impl RegistryCommand {
@@ -93,6 +101,8 @@ impl RegistryCommand {
             RegistryCommand::Models(args) => args.run(),
             RegistryCommand::Show(args) => args.run(),
             RegistryCommand::Log(args) => args.run(),
+            RegistryCommand::Events(command) => command.run(),
+            RegistryCommand::Webhook(command) => command.run(),
         }
     }
 }
