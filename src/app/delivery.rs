@@ -91,9 +91,9 @@ pub(super) struct Delivery {
 }
 
 impl Delivery {
-    /// Starts to deliver the events of `registry`.
+    /// Starts to deliver the events of `registry`, once that is reached.
     pub(super) fn start(
-        registry: Arc<Registry>,
+        registry: impl Future<Output = Arc<Registry>> + Send + 'static,
         config: &EventsConfig,
         name: String,
         term: Duration,
@@ -101,10 +101,17 @@ impl Delivery {
     ) -> anyhow::Result<Delivery> {
         let settings = DeliverySettings { name, term, poll_interval: POLL_INTERVAL.min(term) };
         let metrics = WebhookMetrics::register(metrics)?;
-        let sender = Arc::new(config.sender()?);
-        let deliverer = Deliverer::new(registry, sender, config.secrets(), settings, metrics);
+        let (sender, secrets) = (Arc::new(config.sender()?), config.secrets());
         let (stop, stopped) = watch::channel(false);
-        Ok(Delivery { stop, task: tokio::spawn(deliverer.run(stopped)) })
+        let mut before = stopped.clone();
+        let task = tokio::spawn(async move {
+            let registry = tokio::select! {
+                registry = registry => registry,
+                _ = before.wait_for(|stop| *stop) => return,
+            };
+            Deliverer::new(registry, sender, secrets, settings, metrics).run(stopped).await;
+        });
+        Ok(Delivery { stop, task })
     }
 
     /// Ends it; a successor need not wait for the lease's end then.

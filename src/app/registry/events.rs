@@ -176,7 +176,8 @@ fn parse_from(args: &ReplayArgs) -> Result<From, Failure> {
     }
     if let Ok(rev) = args.from.parse::<u64>() {
         let model = args.model.clone();
-        let model = model.ok_or_else(|| Failure::usage("a revision is one of a model: name it by --model"))?;
+        let model =
+            model.ok_or_else(|| Failure::usage("a revision is one of a model: name it by --model"))?;
         return Ok(From::Revision(model, rev));
     }
     let time = DateTime::parse_from_rfc3339(&args.from).map_err(|_| {
@@ -229,7 +230,8 @@ async fn deliver(args: &DeliverArgs) -> Result<(), Failure> {
     let failed = |error: anyhow::Error| Failure::failed(&error);
     let mut signals = Signals::listen().map_err(|error| Failure::failed(&error.into()))?;
     let name = format!("weir-{}", std::process::id());
-    let delivery = Delivery::start(registry, &config, name, args.lease, &Metrics::new()).map_err(failed)?;
+    let delivery = Delivery::start(std::future::ready(registry), &config, name, args.lease, &Metrics::new());
+    let delivery = delivery.map_err(failed)?;
     say("delivering; stop with Ctrl-C\n");
     signals.next().await;
     delivery.end().await;
@@ -261,7 +263,8 @@ fn print(event: &Streamed, json: bool) {
         who => who,
     };
     let kind = event.kind.strip_prefix("io.weir.").unwrap_or(&event.kind);
-    let line = format!("{}  {kind:<22}  {}  {who}  {}", text("/time"), text("/subject"), text("/data/reason"));
+    let line =
+        format!("{}  {kind:<22}  {}  {who}  {}", text("/time"), text("/subject"), text("/data/reason"));
     let plain: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     say(&format!("{}\n", plain.trim_end()));
 }
