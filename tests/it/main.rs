@@ -25,6 +25,7 @@ mod registry_cli;
 mod registry_package;
 mod registry_events;
 mod slow;
+mod registry_trust;
 mod support;
 mod tidy;
 mod traces;

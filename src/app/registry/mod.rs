@@ -4,6 +4,7 @@
 
 mod annotate;
 mod approve;
+mod audit;
 mod change;
 mod common;
 mod delete;
@@ -12,6 +13,10 @@ mod deployment;
 mod events;
 pub(super) mod exit;
 mod export;
+mod fsck;
+mod gc;
+mod keys;
+mod lineage;
 mod log;
 mod program;
 mod pull;
@@ -75,6 +80,17 @@ pub(super) enum RegistryCommand {
     /// Send events to URLs
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
+    /// Say what served when, who put it there and why; prove the logs
+    Audit(audit::AuditArgs),
+    /// Show where a version comes from and what became of it
+    Lineage(lineage::LineageArgs),
+    /// Check that everything that the logs name is there and right
+    Fsck(fsck::FsckArgs),
+    /// Delete files that nobody needs any more
+    Gc(gc::GcArgs),
+    /// Say whose signatures count
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
 }
 
 impl RegistryCommand {
@@ -103,6 +119,11 @@ impl RegistryCommand {
             RegistryCommand::Log(args) => args.run(),
             RegistryCommand::Events(command) => command.run(),
             RegistryCommand::Webhook(command) => command.run(),
+            RegistryCommand::Audit(args) => args.run(),
+            RegistryCommand::Lineage(args) => args.run(),
+            RegistryCommand::Fsck(args) => args.run(),
+            RegistryCommand::Gc(args) => args.run(),
+            RegistryCommand::Keys(command) => command.run(),
         }
     }
 }

@@ -184,6 +184,7 @@ pub const KEYS: &[Key] = &[
         "64GiB",
         "Bytes of all files of a version that is registered",
     ),
+    key("registry.signing_key", Kind::Text, "", "A file with the Ed25519 key that signs revisions"),
     key("runtime.onnxruntime", Kind::Text, "", "The ONNX Runtime library to use instead of the one inside"),
     key(
         "runtime.cache_dir",
