@@ -8,7 +8,6 @@ mod check;
 mod cli;
 mod config;
 mod connect;
-mod delivery;
 mod infer;
 mod log;
 mod registry;
