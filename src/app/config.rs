@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::delivery::EventsConfig;
 use super::security::{AccessConfig, TlsConfig};
 use super::settings::{Origin, Settings, SettingsProblem};
 use crate::access::{AccessSettings, JwtSettings, Require};
@@ -23,6 +24,7 @@ pub(super) struct Config {
     /// `None` without a registry.
     pub(super) registry: Option<RegistryConfig>,
     pub(super) runtime: RuntimeOptions,
+    pub(super) events: EventsConfig,
     pub(super) log: LogConfig,
     pub(super) limits: Limits,
 }
@@ -93,6 +95,7 @@ impl Config {
             models: models(settings)?,
             registry: registry(settings)?,
             runtime: runtime(settings)?,
+            events: EventsConfig::new(settings)?,
             log: log(settings)?,
             limits: limits(settings)?,
         };

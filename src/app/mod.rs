@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod config;
 mod connect;
+mod delivery;
 mod infer;
 mod log;
 mod registry;

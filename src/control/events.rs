@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Code, Coded};
 use crate::model::ModelName;
-use crate::registry::feed::{Feed, FeedEvent, Log, Place, Positions, Start};
+use crate::registry::feed::{Feed, FeedEvent, Log, Place, Position, Positions, Start};
 use crate::registry::webhook::filter::Filter;
 use crate::registry::{Registry, RegistryError};
 
@@ -68,6 +68,8 @@ pub enum From {
     Beginning,
     /// With the first events that are not older.
     Time(DateTime<Utc>),
+    /// With this revision of a model; of other models with their first.
+    Revision(ModelName, u64),
     /// After the event that came with this token.
     Token(String),
 }
@@ -115,6 +117,10 @@ impl EventSource {
             From::Now => Start::Now,
             From::Beginning => Start::Beginning,
             From::Time(time) => Start::Time(time),
+            From::Revision(model, rev) => {
+                let position = Position { rev: rev.saturating_sub(1), signal: 0 };
+                Start::After(Positions::from([(model.to_string(), position)]))
+            }
             From::Token(token) => match parse_token(&token)? {
                 Token::Exact(exact) => {
                     skip = exact.done;

@@ -1,5 +1,5 @@
-//! Golden answers: what a version gave for a sample when it was registered, to be compared with what it gives before it
-//! is served. Pure: whoever serves runs the model.
+//! Golden answers: what a version gave for a sample when it was registered, to be compared with what it gives later. Pure:
+//! whoever compares runs the model.
 //!
 //! The file is a request and an answer in the infer protocol's form, so that it can be replayed with any client:
 //! `{"tolerance": 0.001, "inputs": [{"name", "shape", "datatype", "data"}], "outputs": […]}`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 
+use super::events::EventSource;
 use crate::model::ModelName;
 use crate::registry::leases::{self, Lease};
 use crate::registry::ops::{self, Change};
@@ -29,17 +30,29 @@ pub trait Follow: Send + Sync + std::fmt::Debug {
     fn adopt(&self, state: &Arc<ModelState>);
 }
 
+/// Time between two looks at the logs for a stream of events.
+const EVENTS_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Most streams of events at a time.
+const EVENT_STREAMS_MAX: usize = 64;
+
 /// The registry of this server.
 #[derive(Debug, Clone)]
 pub struct RegistryDoor {
     registry: Arc<Registry>,
     follower: Option<Arc<dyn Follow>>,
+    events: EventSource,
 }
 
 impl RegistryDoor {
     /// The door to `registry`, whose deployment `follower` serves.
     pub fn new(registry: Arc<Registry>, follower: Option<Arc<dyn Follow>>) -> RegistryDoor {
-        RegistryDoor { registry, follower }
+        let events = EventSource::new(Arc::clone(&registry), EVENTS_POLL_INTERVAL, EVENT_STREAMS_MAX);
+        RegistryDoor { registry, follower, events }
+    }
+
+    /// What happens in the registry, as streams.
+    pub fn events(&self) -> &EventSource {
+        &self.events
     }
 
     /// What the registry is.

@@ -1,5 +1,6 @@
 //! What every command on a registry shares: where the registry is, who acts and why, and how the result is shown.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,7 +13,11 @@ use super::exit::{Failure, finish};
 use crate::app::cli::{environment, say};
 use crate::app::settings::{Given, KEYS, Settings};
 use crate::model::{ModelName, Version};
-use crate::registry::{Actor, Intent, ModelState, Registry, Store, StoreOptions, ops};
+use crate::registry::sign::Signer;
+use crate::registry::{Actor, Intent, ModelState, Registry, RegistryOptions, Store, StoreOptions, ops};
+
+/// Most bytes of a key file.
+const KEY_LEN_MAX: u64 = 64 << 10;
 
 /// Where the registry is.
 #[derive(Debug, Args)]
@@ -128,19 +133,65 @@ impl Place {
 
     /// Opens the registry, and makes it when it is not there.
     pub(in crate::app) async fn open(&self) -> Result<Registry, Failure> {
-        Ok(Registry::open(Store::open(&self.location()?, &store_options())?).await?)
+        let store = Store::open(&self.location()?, &store_options())?;
+        let options = RegistryOptions { signer: self.signer()?, ..RegistryOptions::default() };
+        Ok(Registry::open_with(store, options).await?)
+    }
+
+    /// What signs revisions, if anything does.
+    pub(in crate::app) fn signer(&self) -> Result<Option<Arc<Signer>>, Failure> {
+        let settings = self.settings()?;
+        Ok(signer(&settings)?)
     }
 }
 
+/// The key that `registry.signing_key` names.
+pub(in crate::app) fn signer(settings: &Settings) -> anyhow::Result<Option<Arc<Signer>>> {
+    let file = settings.optional_text("registry.signing_key").ok().flatten();
+    let Some(file) = file.filter(|file| !file.is_empty()) else { return Ok(None) };
+    let context = || format!("registry.signing_key '{file}'");
+    let mut text = String::new();
+    let read =
+        std::fs::File::open(file).and_then(|opened| opened.take(KEY_LEN_MAX).read_to_string(&mut text));
+    read.with_context(context)?;
+    Ok(Some(Arc::new(Signer::parse(&text).with_context(context)?)))
+}
+
 impl RegistryArgs {
+    /// The settings of the program, with what was typed.
+    pub(in crate::app) fn settings(&self) -> Result<Settings, Failure> {
+        self.place.settings()
+    }
+
+    /// Opens the registry, and makes it when it is not there.
+    pub(in crate::app) async fn open_or_make(&self) -> Result<Registry, Failure> {
+        self.place.open().await
+    }
+
+    /// Opens only its store, for what must work on a registry that is damaged.
+    pub(in crate::app) fn open_store(&self) -> Result<Store, Failure> {
+        Ok(Store::open(&self.existing()?, &store_options())?)
+    }
+
+    /// What signs revisions, if anything does.
+    pub(in crate::app) fn signer(&self) -> Result<Option<Arc<Signer>>, Failure> {
+        self.place.signer()
+    }
+
     /// Opens the registry, which must be there.
     pub(in crate::app) async fn open(&self) -> Result<Registry, Failure> {
+        self.existing()?;
+        self.place.open().await
+    }
+
+    /// Where the registry is that must be there.
+    fn existing(&self) -> Result<String, Failure> {
         let location = self.place.location()?;
         if !location.contains("://") && !Path::new(&location).join("weir.json").is_file() {
             let reason = anyhow::anyhow!("there is no registry at '{location}'; weir register makes one");
             return Err(Failure::failed(&reason));
         }
-        self.place.open().await
+        Ok(location)
     }
 }
 

@@ -19,6 +19,9 @@ pub(in crate::app) const REFUSED: u8 = 3;
 /// The change is made, and `--wait` ended before every replica served it.
 pub(in crate::app) const NOT_SERVED: u8 = 4;
 
+/// The code of [`Failure::found`].
+const FOUND: &str = "not_whole";
+
 /// Why a command did not do it.
 #[derive(Debug)]
 pub(in crate::app) struct Failure {
@@ -46,6 +49,12 @@ impl Failure {
     pub(in crate::app) fn not_served() -> Failure {
         let message = "not every replica serves it".to_owned();
         Failure { exit: NOT_SERVED, code: Code::Unavailable.as_str(), message, more: Vec::new() }
+    }
+
+    /// Something is wrong with the registry. What, was shown already.
+    pub(in crate::app) fn found() -> Failure {
+        let message = "the registry is not whole".to_owned();
+        Failure { exit: FAILED, code: FOUND, message, more: Vec::new() }
     }
 
     /// An error by its code.
@@ -134,7 +143,8 @@ impl From<BlobError> for Failure {
 /// Tells how it ended, on standard error, and for programs on standard output as well.
 pub(in crate::app) fn finish(result: Result<(), Failure>, json: bool) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    if json && failure.exit != NOT_SERVED {
+    let was_shown = failure.exit == NOT_SERVED || failure.code == FOUND;
+    if json && !was_shown {
         let mut error = json!({ "code": failure.code, "message": failure.message });
         for (name, value) in failure.more {
             error[name] = value;

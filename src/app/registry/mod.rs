@@ -4,13 +4,19 @@
 
 mod annotate;
 mod approve;
+mod audit;
 mod change;
 mod common;
 mod delete;
 mod deploy;
 mod deployment;
+mod events;
 pub(super) mod exit;
 mod export;
+mod fsck;
+mod gc;
+mod keys;
+mod lineage;
 mod log;
 mod program;
 mod pull;
@@ -18,6 +24,7 @@ mod register;
 mod search;
 mod show;
 mod wait;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -67,6 +74,23 @@ pub(super) enum RegistryCommand {
     Show(show::ShowArgs),
     /// Show what happened to a model, newest first
     Log(log::LogArgs),
+    /// Show events, send them again, deliver them
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Send events to URLs
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
+    /// Say what served when, who put it there and why; prove the logs
+    Audit(audit::AuditArgs),
+    /// Show where a version comes from and what became of it
+    Lineage(lineage::LineageArgs),
+    /// Check that everything that the logs name is there and right
+    Fsck(fsck::FsckArgs),
+    /// Delete files that nobody needs any more
+    Gc(gc::GcArgs),
+    /// Say whose signatures count
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
 }
 
 impl RegistryCommand {
@@ -93,6 +117,13 @@ impl RegistryCommand {
             RegistryCommand::Models(args) => args.run(),
             RegistryCommand::Show(args) => args.run(),
             RegistryCommand::Log(args) => args.run(),
+            RegistryCommand::Events(command) => command.run(),
+            RegistryCommand::Webhook(command) => command.run(),
+            RegistryCommand::Audit(args) => args.run(),
+            RegistryCommand::Lineage(args) => args.run(),
+            RegistryCommand::Fsck(args) => args.run(),
+            RegistryCommand::Gc(args) => args.run(),
+            RegistryCommand::Keys(command) => command.run(),
         }
     }
 }

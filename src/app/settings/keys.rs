@@ -184,6 +184,7 @@ pub const KEYS: &[Key] = &[
         "64GiB",
         "Bytes of all files of a version that is registered",
     ),
+    key("registry.signing_key", Kind::Text, "", "A file with the Ed25519 key that signs revisions"),
     key("runtime.onnxruntime", Kind::Text, "", "The ONNX Runtime library to use instead of the one inside"),
     key(
         "runtime.cache_dir",
@@ -201,6 +202,21 @@ pub const KEYS: &[Key] = &[
     key("runtime.probe", Kind::Switch, "true", "Whether an unknown model is first tried in a child process"),
     key("runtime.probe_timeout", Kind::Duration(100, HOUR_MS), "60s", "How long such a trial may take"),
     key("runtime.probe_memory_max", Kind::Size(64 << 20, TIB * 1024), "8GiB", "Memory such a trial may use"),
+    key("events.deliver", Kind::Switch, "true", "Whether this server may deliver events to webhooks"),
+    key(
+        "events.allow_hosts",
+        Kind::List(','),
+        "",
+        "Hosts that webhooks may name, such as *.example.com; empty for all",
+    ),
+    key(
+        "events.allow_networks",
+        Kind::List(','),
+        "",
+        "Networks that are not public and that webhooks may reach, such as 10.0.0.0/8",
+    ),
+    key("events.allow_http", Kind::Switch, "false", "Whether webhooks may be reached without TLS"),
+    key("events.secrets_dir", Kind::Text, "", "The folder with the secrets of webhooks, a file for each"),
     key("log.format", Kind::Choice(&["text", "json"]), "text", "How log lines are written"),
     key(
         "log.level",
@@ -278,7 +294,7 @@ impl Key {
     pub fn flag(&self) -> String {
         let name = match self.section() {
             _ if self.path == "registry.url" => "registry",
-            "log" | "otlp" | "tls" | "auth" | "registry" => self.path,
+            "log" | "otlp" | "tls" | "auth" | "registry" | "events" => self.path,
             _ => self.name(),
         };
         format!("--{}", name.replace(['.', '_'], "-"))
