@@ -139,7 +139,8 @@ fn what_is_stored_wrongly_is_not_pulled() {
     let record = registry.record("iris", made["revision"].as_u64().unwrap());
     let model = record["files"].as_array().unwrap().iter().find(|file| file["path"] == "model.onnx").unwrap();
     let sha256 = model["sha256"].as_str().unwrap();
-    let blob = registry.path("registry").join("blobs/sha256").join(&sha256[..2]).join(&sha256[2..]);
+    let (first, rest) = sha256.split_at(2);
+    let blob = registry.path("registry").join("blobs/sha256").join(first).join(rest);
     let mut content = std::fs::read(&blob).unwrap();
     content[100] ^= 1;
     std::fs::write(&blob, content).unwrap();

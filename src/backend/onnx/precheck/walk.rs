@@ -168,11 +168,7 @@ fn sparse_tensor<R: BufRead + Seek>(
 }
 
 /// Reads a tensor's head: the bytes of its elements in this file, and their number.
-fn tensor<R: BufRead + Seek>(
-    reader: &mut Reader<R>,
-    len: u64,
-    facts: &mut ModelFacts,
-) -> Result<(u64, u64)> {
+fn tensor<R: BufRead + Seek>(reader: &mut Reader<R>, len: u64, facts: &mut ModelFacts) -> Result<(u64, u64)> {
     let end = reader.at() + len;
     let (mut bytes, mut elements, mut name) = (0u64, Some(1u64), String::new());
     let mut is_empty = false;
