@@ -30,13 +30,13 @@ mod tests;
 pub use self::engine::Engine;
 pub use self::error::EngineError;
 pub use self::manager::{
-    DeployedModel, DeployedStatus, DeployedVersion, LoadFailure, LoadRequest, Manager, ManagerConfig, ModelControl,
-    NameTaken, RepositoryError,
+    DeployedModel, DeployedStatus, DeployedVersion, LoadFailure, LoadRequest, Manager, ManagerConfig,
+    ModelControl, NameTaken, RepositoryError,
 };
 pub use self::servable::Servable;
 pub use self::state::{IndexEntry, ServableState};
 pub use self::table::{Routing, SplitKey, SplitKeys};
 pub use crate::backend::probe::element_difference;
 
-pub use self::validator::{Candidate, Trial, TrialError, Validate, Validator};
 pub use self::statistics::{BatchStatistics, DurationCount, ModelStatistics};
+pub use self::validator::{Candidate, Trial, TrialError, Validate, Validator};

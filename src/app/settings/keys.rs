@@ -147,7 +147,12 @@ pub const KEYS: &[Key] = &[
         "Versions that load at the same time; 0 for automatic",
     ),
     key("registry.url", Kind::Text, "", "The registry: a directory, or an s3://, az:// or gs:// URL"),
-    key("registry.deployment", Kind::Text, "default", "The deployment of every model that this server serves"),
+    key(
+        "registry.deployment",
+        Kind::Text,
+        "default",
+        "The deployment of every model that this server serves",
+    ),
     key(
         "registry.poll_interval",
         Kind::Duration(100, HOUR_MS),

@@ -87,7 +87,7 @@ fn states_are_kept() {
     let state = ModelState::new("m".parse().unwrap());
     cache.save_state(&state).unwrap();
     std::fs::write(cache.root.join("states/x.json"), "{").unwrap();
-    assert_eq!(cache.load_states(), [state.clone()]);
+    assert_eq!(cache.load_states(), std::slice::from_ref(&state));
     cache.forget_state(&state.model);
     cache.forget_state(&state.model);
     assert!(cache.load_states().is_empty());

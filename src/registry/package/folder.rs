@@ -238,7 +238,7 @@ impl Walk {
         capture: Capture,
     ) -> Result<Package, PackageError> {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
-        if let Some([twin, _]) = self.files.array_windows().find(|[a, b]| a.path == b.path) {
+        if let Some([twin, _]) = self.files.windows(2).find(|pair| pair[0].path == pair[1].path) {
             return Err(PackageError::invalid(format!(
                 "{shown} has two files that would be '{}'",
                 twin.path

@@ -114,8 +114,11 @@ pub(super) const FIELDS: [(&str, Field); 16] = [
     ("actor", Field::Actor),
 ];
 
+/// Makes the field of a key.
+type MakeField = fn(String) -> Field;
+
 /// Prefixes of fields with a key.
-pub(super) const KEYED: [(&str, fn(String) -> Field); 6] = [
+pub(super) const KEYED: [(&str, MakeField); 6] = [
     ("tags", Field::Tag),
     ("tag", Field::Tag),
     ("property", Field::Property),

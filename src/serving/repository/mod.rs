@@ -15,6 +15,5 @@ mod diff;
 
 pub(super) use self::diff::{Change, choose, diff};
 pub(super) use self::scan::{
-    MODEL_FILE, ModelFiles, Snapshot, Source, VersionFiles, scan, scan_folder, scan_model,
-    scan_version,
+    MODEL_FILE, ModelFiles, Snapshot, Source, VersionFiles, scan, scan_folder, scan_model, scan_version,
 };
