@@ -20,10 +20,13 @@ use crate::registry::webhook::schedule::Outcome;
 use crate::registry::webhook::signature::SigningKey;
 use crate::registry::{Actor, Intent, Op, Store};
 
+/// The answer to an event that came so many times before.
+type Rule = dyn Fn(&CloudEvent, usize) -> Outcome + Send + Sync;
+
 /// Answers by a rule, and remembers what came and when.
 struct Receiver {
     begin: Instant,
-    rule: Box<dyn Fn(&CloudEvent, usize) -> Outcome + Send + Sync>,
+    rule: Box<Rule>,
     /// Event id and seconds since the beginning.
     seen: Mutex<Vec<(String, u64)>>,
 }

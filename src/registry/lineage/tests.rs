@@ -182,9 +182,9 @@ fn names_cannot_break_out_of_a_picture() {
     assert_eq!(dot.lines().count(), 3 + graph.nodes.len() + graph.edges.len() + 1);
     let svg = svg(&graph);
     assert!(!svg.contains("<script") && !svg.contains('\u{1b}') && !svg.contains('\u{0}'));
-    for (at, _) in svg.match_indices('&') {
-        let entity: String = svg.chars().skip(svg[..at].chars().count()).take_while(|c| *c != ';').collect();
-        assert!(["&amp", "&lt", "&gt", "&quot", "&#39"].contains(&entity.as_str()), "{entity}");
+    for after in svg.split('&').skip(1) {
+        let entity = after.split(';').next().unwrap_or_default();
+        assert!(["amp", "lt", "gt", "quot", "#39"].contains(&entity), "{entity}");
     }
     assert!(!text(&graph).contains('\u{1b}'));
 }

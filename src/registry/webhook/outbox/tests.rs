@@ -116,7 +116,7 @@ fn simulate(seed: u64) {
             now += 1000;
             match random.below(4) {
                 0 if next <= total as u64 => {
-                    outbox.take(event("m", next, &subjects[next as usize]), true, now);
+                    outbox.take(event("m", next, &subjects[usize::try_from(next).unwrap()]), true, now);
                     next += 1;
                 }
                 1 => written = outbox.cursor(),
@@ -138,7 +138,7 @@ fn simulate(seed: u64) {
     let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
     for number in received {
         if first.insert(number) {
-            let last = newest.entry(&subjects[number as usize]).or_default();
+            let last = newest.entry(&subjects[usize::try_from(number).unwrap()]).or_default();
             assert!(number > *last, "seed {seed}: {number} came after {last}");
             *last = number;
         }
