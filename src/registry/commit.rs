@@ -31,7 +31,7 @@ use crate::model::ModelName;
 pub(super) const REVISION_LEN_MAX: usize = 8 << 20;
 
 /// How often a number is read that is taken by something unreadable.
-const READS_MAX: u32 = 3;
+const READS_MAX: u32 = 5;
 
 /// A revision that is ready to be written, and the state after it.
 struct Prepared {
@@ -237,7 +237,7 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(2);
     /// With many writers of one log the store is kept busy by those who lose, so they wait for a multiple of what
     /// their try took.
-    const TRY_MULTIPLE_MAX: u32 = 64;
+    const TRY_MULTIPLE_MAX: u32 = 8;
     /// Longest wait.
     const MAX: Duration = Duration::from_secs(5);
 

@@ -18,7 +18,7 @@ use super::store::Store;
 const AHEAD_MAX: u64 = 32;
 
 /// How often a revision is read that cannot be used, or that is missing though a later one was seen.
-const READS_MAX: u32 = 3;
+const READS_MAX: u32 = 5;
 
 /// The key of a revision.
 pub fn revision_key(model: &str, rev: u64) -> String {

@@ -202,3 +202,24 @@ async fn conditions_and_values_are_checked_before_anything_is_written() {
     assert_eq!(registry.commit(&model, &fresh, |_| Ok(Vec::new())).await.unwrap().rev, 2);
     assert_eq!(registry.commit(&model, &fresh, |_| Ok(tag("k", "v"))).await.unwrap().rev, 3);
 }
+
+#[test]
+fn errors_of_the_system_are_explained() {
+    use rustix::io::Errno;
+    let cases = [
+        (Errno::NOSPC, "is full", false),
+        (Errno::DQUOT, "is full", false),
+        (Errno::ROFS, "read-only", false),
+        (Errno::ACCESS, "may not write", false),
+        (Errno::PERM, "no hard links", false),
+        (Errno::OPNOTSUPP, "no hard links", false),
+        (Errno::MFILE, "too many files are open", true),
+        (Errno::CONNRESET, "", true),
+    ];
+    for (errno, words, is_transient) in cases {
+        let source = std::io::Error::from_raw_os_error(errno.raw_os_error()).into();
+        let error = StoreError::io("k", object_store::Error::Generic { store: "LocalFileSystem", source });
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(error.is_transient(), is_transient, "{error}");
+    }
+}

@@ -34,15 +34,15 @@ async fn writers_of_one_log_in_a_directory_with_fsync() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_of_one_log_over_a_failing_store() {
-    for seed in [1, 2, 3] {
+    for seed in [1, 2] {
         let memory = Arc::new(InMemory::new());
         let faulty = FaultyStore::new(memory.clone(), seed, 10);
         let clean = Store::over(memory, "memory");
-        let unclear = contend(&Store::over(Arc::new(faulty.clone()), "faulty"), &clean, 16, 40).await;
+        let unclear = contend(&Store::over(Arc::new(faulty.clone()), "faulty"), &clean, 8, 25).await;
         let counts = faulty.counts();
-        assert!(counts.len() >= 9, "seed {seed}: not every fault happened: {counts:?}");
+        assert!(counts.len() >= 8, "seed {seed}: not every fault happened: {counts:?}");
         // Whoever does not get through says so; patience is long enough that few do not.
-        assert!(unclear < 64, "seed {seed}: {unclear} of 640 commits ended without an answer; {counts:?}");
+        assert!(unclear < 20, "seed {seed}: {unclear} of 200 commits ended without an answer; {counts:?}");
     }
 }
 
@@ -51,8 +51,8 @@ async fn writers_of_one_log_over_a_failing_directory() {
     let folder = tempfile::tempdir().expect("a folder");
     let clean = local(folder.path());
     let faulty = FaultyStore::new(Arc::clone(clean.raw()), 7, 10);
-    contend(&Store::over(Arc::new(faulty.clone()), "faulty"), &clean, 8, 25).await;
-    assert!(faulty.counts().len() >= 8, "{:?}", faulty.counts());
+    contend(&Store::over(Arc::new(faulty.clone()), "faulty"), &clean, 4, 20).await;
+    assert!(faulty.counts().len() >= 6, "{:?}", faulty.counts());
 }
 
 /// A reader that is told of changes by stale and unordered listings learns of all of them.
@@ -100,7 +100,8 @@ async fn child_that_is_killed() {
     let sub = format!("child-{}", std::process::id());
     let body = "x".repeat(200_000);
     for sequence in 1_u64.. {
-        let ops = vec![Op::SetTag { version: None, key: "k".to_owned(), value: format!("{sequence} {body}") }];
+        let ops =
+            vec![Op::SetTag { version: None, key: "k".to_owned(), value: format!("{sequence} {body}") }];
         let commit = registry.commit(&model(), &intent(&sub), |_| Ok(ops.clone())).await;
         let rev = commit.expect("commits").rev;
         println!("\nacked {rev} {sub}");
