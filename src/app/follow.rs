@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use super::cli::environment;
 use super::config::{Config, RegistryConfig};
+use super::registry::common::store_options;
 use super::startup::Addresses;
 use crate::control::follow::{FollowConfig, Follower};
 use crate::control::{ControlPlane, RegistryDoor};
 use crate::metrics::Registry as Metrics;
-use crate::registry::StoreOptions;
 use crate::serving::{Engine, Manager};
 
 /// Longest part of a host's name that is used.
@@ -59,17 +58,6 @@ fn cache_folder(registry: &RegistryConfig) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot keep copies of models in {}", folder.display()))?;
     folder.canonicalize().with_context(|| format!("cannot keep copies of models in {}", folder.display()))
-}
-
-/// How buckets are opened: by the variables that their own tools use.
-fn store_options() -> StoreOptions {
-    let known = ["AWS_", "AZURE_", "GOOGLE_"];
-    let options = environment()
-        .into_iter()
-        .filter(|(name, _)| known.iter().any(|prefix| name.starts_with(prefix)))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value))
-        .collect();
-    StoreOptions { options, ..StoreOptions::default() }
 }
 
 /// A name for this process that no other has: the host's and a number.

@@ -178,7 +178,8 @@ impl Registry {
         if self.options.single_writer {
             return Ok(());
         }
-        self.writable.get_or_try_init(|| probe::check(&self.store)).await.copied()
+        self.writable.get_or_try_init(|| probe::check(&self.store)).await?;
+        Ok(())
     }
 
     /// Whether the next revision may be written by this process: signed, when it must be, by a key that counts.

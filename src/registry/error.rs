@@ -167,7 +167,9 @@ impl StoreError {
 fn errno(error: &object_store::Error) -> Option<Errno> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(errno) = error.downcast_ref::<std::io::Error>().and_then(Errno::from_io_error) {
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && let Some(errno) = Errno::from_io_error(io)
+        {
             return Some(errno);
         }
         cause = error.source();

@@ -6,7 +6,7 @@ mod annotate;
 mod approve;
 mod audit;
 mod change;
-mod common;
+pub(super) mod common;
 mod delete;
 mod deploy;
 mod deployment;
