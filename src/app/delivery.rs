@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::cli::environment;
+use super::config::Config;
 use super::settings::{Settings, SettingsProblem};
+use crate::control::follow::Follower;
 use crate::control::webhooks::{
     Deliverer, DeliverySettings, SecretSource, Sender, SystemLookup, WebhookMetrics,
 };
@@ -21,7 +23,7 @@ use crate::registry::Registry;
 use crate::registry::webhook::address::{AddressPolicy, Network};
 
 /// How long a lease is good for: the longest pause after a deliverer was killed.
-pub(super) const TERM: Duration = Duration::from_secs(20);
+const TERM: Duration = Duration::from_secs(20);
 /// Time between two looks at the logs.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a deliverer may take to end.
@@ -112,6 +114,27 @@ impl Delivery {
             Deliverer::new(registry, sender, secrets, settings, metrics).run(stopped).await;
         });
         Ok(Delivery { stop, task })
+    }
+
+    /// Starts it in a server that follows a registry, unless it is switched off.
+    pub(super) fn start_beside(
+        config: &Config,
+        follower: Option<&Arc<Follower>>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Option<Delivery>> {
+        let Some(follower) = follower.filter(|_| config.events.deliver).map(Arc::clone) else {
+            return Ok(None);
+        };
+        let name = format!("weir-{}", std::process::id());
+        let registry = async move { follower.reached().await };
+        Delivery::start(registry, &config.events, name, TERM, metrics).map(Some)
+    }
+
+    /// Ends what was started in a server, if anything was.
+    pub(super) async fn end_beside(delivery: Option<Delivery>) {
+        if let Some(delivery) = delivery {
+            delivery.end().await;
+        }
     }
 
     /// Ends it; a successor need not wait for the lease's end then.

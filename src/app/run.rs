@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::cli::say;
 use super::config::{Config, ProbeOptions, RuntimeOptions, ServerConfig};
+use super::delivery::Delivery;
 use super::follow::{attach_registry, start_follower};
 use super::housekeeping::give_memory_back;
 use super::log::Logs;
@@ -31,7 +32,7 @@ use crate::control::follow::Follower;
 use crate::metrics::{Registry, register_process};
 use crate::serving::{Engine, Manager};
 use crate::transport::grpc::GrpcDoor;
-use crate::transport::http::{HttpDoor, MetricsDoor};
+use crate::transport::http::{EventsDoor, HttpDoor, MetricsDoor};
 use crate::transport::{InFlight, Listener, ShutdownHandle, Tls, shutdown_channel};
 
 /// How long tasks may take to end after the last connection was cut.
@@ -138,6 +139,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     if let Some(follower) = &follower {
         tokio::spawn(attach_registry(Arc::clone(&control), Arc::clone(follower)));
     }
+    let delivery = Delivery::start_beside(&config, follower.as_ref(), &metrics)?;
     let doors = Doors { engine: &engine, control: &control, access: &access, metrics };
     let (handle, servers) = start_doors(&config, listeners, doors);
     say(&addresses.to_string());
@@ -150,7 +152,8 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     }
     let signal = signals.next().await;
     tracing::info!(signal, "draining");
-    end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs).await
+    let end = end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs);
+    tokio::join!(end, Delivery::end_beside(delivery)).0
 }
 
 /// Waits until everything that is to be served at the start is loaded, or has failed.
@@ -236,7 +239,7 @@ fn start_doors(config: &Config, listeners: Listeners, doors: Doors<'_>) -> (Shut
         engine: Arc::clone(engine),
         control: Arc::clone(control),
         access: Arc::clone(access),
-        events: None,
+        events: Some(EventsDoor { shutdown: signal.clone() }),
         limits: config.limits.clone(),
         in_flight: in_flight.clone(),
         version: env!("CARGO_PKG_VERSION"),

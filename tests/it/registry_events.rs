@@ -339,3 +339,59 @@ fn events_are_shown() {
     let text = writer.weir(&["events", "tail"]);
     assert!(text.contains("model.tagged") && text.contains("models/a") && text.contains("ada"), "{text}");
 }
+
+/// Reads a stream until `count` events came: their ids, and the position of the last.
+fn stream(address: &str, query: &str, last_id: &str, count: usize) -> (Vec<String>, String) {
+    let mut stream = std::net::TcpStream::connect(address).expect("the server takes connections");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let head =
+        format!("GET /api/v1/events{query} HTTP/1.1\r\nhost: {address}\r\nlast-event-id: {last_id}\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("the request is sent");
+    let (mut ids, mut position) = (Vec::new(), String::new());
+    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+        if let Some(id) = line.strip_prefix("id: ") {
+            position = id.to_owned();
+        }
+        if let Some(data) = line.strip_prefix("data: ") {
+            let event: Value = serde_json::from_str(data).expect("JSON");
+            ids.push(event["id"].as_str().expect("an id").to_owned());
+        }
+        if ids.len() == count {
+            return (ids, position);
+        }
+    }
+    panic!("the stream ended after {ids:?}");
+}
+
+#[test]
+fn a_server_streams_and_delivers_events() {
+    let writer = Writer::new();
+    writer.create("a");
+    writer.tag("a", "k", 1);
+    let receiver = Receiver::start(|_, _| 204);
+    let url = format!("http://127.0.0.1:{}/", receiver.port);
+    writer.weir(&["webhook", "add", "ci", "--url", &url, "--from-beginning"]);
+    let folder = writer.folder.path().to_str().unwrap();
+    let server = crate::support::Server::start(&[
+        "--registry",
+        folder,
+        "--events-allow-http",
+        "--events-allow-networks",
+        "127.0.0.0/8",
+    ]);
+    let (ids, position) = stream(&server.http, "?from=beginning", "", 2);
+    assert_eq!(ids, ["a/1/0", "a/2/0"]);
+    writer.tag("a", "k", 2);
+    writer.create("b");
+    let (mut ids, _) = stream(&server.http, "", &position, 2);
+    ids.sort();
+    assert_eq!(ids, ["a/3/0", "b/1/0"]);
+    receiver.wait("the server delivers", |seen| seen.len() >= 4);
+    let (status, body) = crate::support::get(&server.metrics, "/metrics").expect("metrics");
+    assert!(
+        status == 200 && body.contains("weir_events_delivered_total{result=\"delivered\",webhook=\"ci\"}"),
+        "{body}"
+    );
+    let (code, _) = server.stop();
+    assert_eq!(code, Some(0));
+}

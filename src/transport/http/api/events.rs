@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 use super::super::HttpDoor;
 use super::super::reply::{self, Reply, ReplyBody};
 use crate::access::{Identity, Peer, Role};
-use crate::control::events::{EventFeed, EventQuery, EventSource, From, Streamed};
+use crate::control::events::{EventFeed, EventQuery, From, Streamed};
 use crate::error::Code;
 use crate::protocol::status::Failure;
 use crate::transport::shutdown::ShutdownSignal;
@@ -33,9 +33,7 @@ const RETRY: &str = "retry: 2000\n\n";
 /// What the route needs.
 #[derive(Debug, Clone)]
 pub struct EventsDoor {
-    /// Opens streams.
-    pub source: EventSource,
-    /// Ends them.
+    /// Ends streams.
     pub shutdown: ShutdownSignal,
 }
 
@@ -87,7 +85,8 @@ impl HttpDoor {
         let body = if method == Method::HEAD {
             ReplyBody::default()
         } else {
-            let feed = door.source.open(query).await.map_err(Failure::of)?;
+            let source = self.control.registry().map_err(Failure::of)?.events().clone();
+            let feed = source.open(query).await.map_err(Failure::of)?;
             let (tx, rx) = mpsc::channel(WAITING_MAX);
             tokio::spawn(pump(feed, reader, tx, door.shutdown.clone()));
             ReplyBody::stream(rx)
