@@ -92,7 +92,10 @@ async fn tail(args: &TailArgs) -> Result<(), Failure> {
     }
     keep_last(&mut last, args.lines);
     last.iter().for_each(|(_, event)| print(event, args.registry.json));
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         match feed.next().await {
             Ok(event) => print(&event, args.registry.json),
             Err(error) => {
@@ -101,7 +104,6 @@ async fn tail(args: &TailArgs) -> Result<(), Failure> {
             }
         }
     }
-    Ok(())
 }
 
 /// There is no order between models but the clocks of those who changed them; it will do for showing.
