@@ -27,9 +27,9 @@ pub(super) fn check(field: &Field, text: &str) -> Result<(), String> {
     }
 }
 
-/// A finite number.
+/// A finite number; -0 is 0, as it is in the index.
 pub(super) fn number(text: &str) -> Option<f64> {
-    text.parse::<f64>().ok().filter(|number| number.is_finite())
+    text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number + 0.0)
 }
 
 /// A time: a date (its beginning, UTC), a date with a time, or an age such as `-7d` before `now`.
