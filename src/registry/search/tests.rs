@@ -10,7 +10,7 @@ use super::document::{documents, fits};
 use super::*;
 use crate::model::{ModelName, Version};
 use crate::registry::op::Op;
-use crate::registry::revision::{Actor, FORMAT, Revision};
+use crate::registry::revision::{Actor, FORMAT, Revision, sha256_hex};
 use crate::registry::sample;
 use crate::registry::state::ModelState;
 
@@ -162,8 +162,8 @@ fn model(name: &str, versions: &[(char, Option<f64>, i64, bool)]) -> Arc<ModelSt
             ops,
             sig: None,
         };
-        let rev = revision.rev;
-        state.apply(&revision, &format!("{rev:064}")).unwrap();
+        let hash = sha256_hex(&revision.to_bytes().unwrap());
+        state.apply(&revision, &hash).unwrap();
     };
     let start: DateTime<Utc> = "2026-06-01T00:00:00Z".parse().unwrap();
     let tag = Op::SetTag { version: None, key: "k".to_owned(), value: "a".to_owned() };
