@@ -2,6 +2,7 @@
 //! Azure Blob's. Both are installed under the target folder and run on free ports of 127.0.0.1 while a test does.
 //!
 //! Where pip or npm cannot install them the tests are skipped, unless `WEIR_TEST_REQUIRE_TOOLS` is set.
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -154,9 +155,7 @@ fn open(location: &str, options: &[(&str, &str)]) -> Store {
 }
 
 async fn contend_in(store: &Store) {
-    let begun = std::time::Instant::now();
     assert_eq!(contend(store, store, WRITERS, COMMITS).await, 0);
-    println!("{WRITERS} writers x {COMMITS} commits took {:?}", begun.elapsed());
     let reader = Registry::open(store.clone()).await.expect("opens");
     let told = reader.changed(&mut Seen::default()).await.expect("a listing");
     assert_eq!(told.len(), 1);

@@ -110,8 +110,8 @@ impl Server {
     /// The value of a series, named with its labels as the exposition has them; 0 when it is not there.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let (_, text) = get(&self.metrics, "/metrics").expect("metrics are served");
-        let values = text.lines().filter_map(|line| line.strip_prefix(series)?.trim().parse().ok());
-        values.last().unwrap_or(0.0)
+        let value = |line: &str| line.strip_prefix(series)?.trim().parse().ok();
+        text.lines().rev().find_map(value).unwrap_or(0.0)
     }
 }
 
