@@ -73,6 +73,8 @@ pub(super) struct RegistryConfig {
     pub(super) cache_bytes_max: u64,
     /// `None` for a name that nobody else has.
     pub(super) replica: Option<String>,
+    /// The file of the key that signs what is changed through this server.
+    pub(super) signing_key: Option<String>,
 }
 
 /// Logs and spans.
@@ -245,6 +247,7 @@ fn registry(settings: &Settings) -> Result<Option<RegistryConfig>, SettingsProbl
         cache_dir: path(settings, "registry.cache_dir")?.or(below_cache),
         cache_bytes_max: settings.number("registry.cache_bytes_max")?,
         replica,
+        signing_key: settings.optional_text("registry.signing_key")?.map(str::to_owned),
     }))
 }
 

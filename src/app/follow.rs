@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::config::{Config, RegistryConfig};
-use super::registry::common::store_options;
+use super::registry::common::{read_signer, store_options};
 use super::startup::Addresses;
 use crate::control::follow::{FollowConfig, Follower};
 use crate::control::{ControlPlane, RegistryDoor};
@@ -36,6 +36,7 @@ pub(super) fn start_follower(
         cache_bytes_max: registry.cache_bytes_max,
         replica: registry.replica.clone().unwrap_or_else(replica),
         url: format!("{scheme}://{}", addresses.http),
+        signer: registry.signing_key.as_deref().map(read_signer).transpose()?,
     };
     let follower = Follower::start(follow, Arc::clone(manager), Arc::clone(engine), metrics)?;
     Ok(Some(follower))

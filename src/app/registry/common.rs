@@ -141,20 +141,18 @@ impl Place {
     /// What signs revisions, if anything does.
     pub(in crate::app) fn signer(&self) -> Result<Option<Arc<Signer>>, Failure> {
         let settings = self.settings()?;
-        Ok(signer(&settings)?)
+        let file = settings.optional_text("registry.signing_key").ok().flatten();
+        Ok(file.filter(|file| !file.is_empty()).map(read_signer).transpose()?)
     }
 }
 
-/// The key that `registry.signing_key` names.
-pub(in crate::app) fn signer(settings: &Settings) -> anyhow::Result<Option<Arc<Signer>>> {
-    let file = settings.optional_text("registry.signing_key").ok().flatten();
-    let Some(file) = file.filter(|file| !file.is_empty()) else { return Ok(None) };
+/// Reads the key file that `registry.signing_key` names.
+pub(in crate::app) fn read_signer(file: &str) -> anyhow::Result<Arc<Signer>> {
     let context = || format!("registry.signing_key '{file}'");
     let mut text = String::new();
-    let read =
-        std::fs::File::open(file).and_then(|opened| opened.take(KEY_LEN_MAX).read_to_string(&mut text));
+    let read = std::fs::File::open(file).and_then(|opened| opened.take(KEY_LEN_MAX).read_to_string(&mut text));
     read.with_context(context)?;
-    Ok(Some(Arc::new(Signer::parse(&text).with_context(context)?)))
+    Ok(Arc::new(Signer::parse(&text).with_context(context)?))
 }
 
 impl RegistryArgs {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::FollowConfig;
 use crate::model::ModelName;
 use crate::registry::cache::{load_info, save_info};
-use crate::registry::{ModelState, Registry, RegistryError, RegistryInfo, Seen, Store, View};
+use crate::registry::{
+    ModelState, Registry, RegistryError, RegistryInfo, RegistryOptions, Seen, Store, View,
+};
 
 /// How long a look may take. Far more than a store needs that can be used.
 const LOOK_MAX: Duration = Duration::from_secs(10);
@@ -82,7 +84,8 @@ impl Looker {
         if known.is_some() && store.get("weir.json").await.map_err(RegistryError::from)?.is_none() {
             return Err(LookError::Gone);
         }
-        let registry = Registry::open(store).await?;
+        let options = RegistryOptions { signer: config.signer.clone(), ..RegistryOptions::default() };
+        let registry = Registry::open_with(store, options).await?;
         if let Some(known) = known {
             same(registry.info(), &known)?;
         }

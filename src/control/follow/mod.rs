@@ -34,6 +34,7 @@ use self::metrics::FollowMetrics;
 use self::worker::Worker;
 use super::Follow;
 use crate::metrics::{MetricsError, Registry as Metrics};
+use crate::registry::sign::Signer;
 use crate::registry::{ModelState, Registry, RegistryError, StoreError, StoreOptions};
 use crate::serving::{Engine, Manager};
 
@@ -62,6 +63,8 @@ pub struct FollowConfig {
     pub replica: String,
     /// Where it answers over HTTP.
     pub url: String,
+    /// Signs what is changed through this server.
+    pub signer: Option<Arc<Signer>>,
 }
 
 /// Follows a registry until it is stopped.

@@ -166,10 +166,17 @@ pub async fn take_back(
         }
         check_files(registry, &state, number).await?;
     }
-    match number {
-        Some(number) => change(registry, model, intent, |state| undelete_version(state, number)).await,
-        None => change(registry, model, intent, undelete_model).await,
+    let made = match number {
+        Some(number) => change(registry, model, intent, |state| undelete_version(state, number)).await?,
+        None => change(registry, model, intent, undelete_model).await?,
+    };
+    if is_hidden && let Err(gone) = check_files(registry, &state, number).await {
+        // A collection was faster than the commit, and nobody has the files to upload them again.
+        let intent = Intent { if_match: None, ..intent.clone() };
+        change(registry, model, &intent, |_| Ok(vec![Op::Tombstone { version: number }])).await?;
+        return Err(gone);
     }
+    Ok(made)
 }
 
 /// Versions of other models that the version, or without one every live version, was made from, each with its holder's
@@ -197,14 +204,13 @@ async fn check_files(
         None => found.deleted.is_none(),
     });
     for (version, found) in meant {
-        for file in &found.record.files {
-            if !blobs::exists(registry.store(), file).await? {
-                return Err(Refusal::Precondition(format!(
-                    "version {version} cannot come back: its file '{}' was collected after the deletion",
-                    check::shown(&file.path)
-                ))
-                .into());
-            }
+        let missing = blobs::settle(registry.store(), &found.record.files).await?;
+        if let Some(file) = missing.first() {
+            return Err(Refusal::Precondition(format!(
+                "version {version} cannot come back: its file '{}' was collected after the deletion",
+                check::shown(&file.path)
+            ))
+            .into());
         }
     }
     Ok(())
