@@ -4,17 +4,18 @@
 //! Events of one model come in the order of its log; a signal comes after the revision that it is about. There is no
 //! order between models.
 
+mod begin;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures_util::TryStreamExt;
-use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
+use self::begin::hints;
 use super::client::{Registry, revision_key};
 use super::cloudevent::{self, CloudEvent};
-use super::error::{FoldError, RegistryError, StoreError};
+use super::error::{FoldError, RegistryError};
 use super::revision::{Revision, sha256_hex};
 use super::signals::{self, Signal, SignalKind};
 use super::state::ModelState;
@@ -357,59 +358,6 @@ impl Feed {
         }
         Ok(state)
     }
-
-    /// Where the logs of `scope` end.
-    async fn end_of(&self, scope: &str) -> Result<Position, RegistryError> {
-        let store = self.registry.store();
-        let signal = signals::last(store, scope).await?;
-        let Ok(model) = scope.parse::<ModelName>() else { return Ok(Position { rev: 0, signal }) };
-        let rev = match self.registry.state(&model).await {
-            Ok(state) => state.rev,
-            // What can be read of a broken log ends before the revision that cannot.
-            Err(RegistryError::Log { rev, .. }) => rev.saturating_sub(1),
-            Err(error) => return Err(error),
-        };
-        Ok(Position { rev, signal })
-    }
-
-    /// The position in `scope` before the first entries that are not older than `time`. Authors' clocks may go
-    /// backwards, so everything is looked at.
-    async fn before(
-        &self,
-        scope: &str,
-        end: Position,
-        time: DateTime<Utc>,
-    ) -> Result<Position, RegistryError> {
-        let store = self.registry.store();
-        let mut position = end;
-        for number in 1..=end.signal {
-            if signals::read(store, scope, number).await?.is_some_and(|signal| signal.time >= time) {
-                position.signal = number - 1;
-                break;
-            }
-        }
-        for rev in 1..=end.rev {
-            let Some(bytes) = store.get(&revision_key(scope, rev)).await? else { continue };
-            if Revision::parse(&bytes).is_ok_and(|revision| revision.time >= time) {
-                position.rev = rev - 1;
-                break;
-            }
-        }
-        Ok(position)
-    }
-}
-
-/// The advisory objects in `folder`, with something that changes when they are written.
-async fn hints(registry: &Registry, folder: &str) -> Result<Vec<(String, String)>, StoreError> {
-    let path = Path::from(folder);
-    let mut stream = registry.store().raw().list(Some(&path));
-    let mut found = Vec::new();
-    while let Some(object) = stream.try_next().await.map_err(|error| StoreError::io(folder, error))? {
-        let Some(scope) = object.location.filename() else { continue };
-        let mark = format!("{:?} {:?} {}", object.e_tag, object.last_modified, object.size);
-        found.push((scope.to_owned(), mark));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]
