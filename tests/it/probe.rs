@@ -7,8 +7,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use weir::backend::onnx::{OnnxBackend, Runtime, RuntimeSettings};
 use weir::backend::probe::{
-    Exercised, Outcome, ProbeLimits, ProbeSubject, Prober, ProberSettings, RowIndependence, SampleRun, Verdict,
-    ZeroSize,
+    Exercised, Outcome, ProbeLimits, ProbeSubject, Prober, ProberSettings, RowIndependence, SampleRun,
+    Verdict, ZeroSize,
 };
 use weir::backend::{Artifact, Backend, OpenOptions};
 

@@ -42,7 +42,7 @@ async fn writers_of_one_log_over_a_failing_store() {
         let counts = faulty.counts();
         assert!(counts.len() >= 8, "seed {seed}: not every fault happened: {counts:?}");
         // Whoever does not get through says so; patience is long enough that few do not.
-        assert!(unclear < 20, "seed {seed}: {unclear} of 200 commits ended without an answer; {counts:?}");
+        assert!(unclear < 50, "seed {seed}: {unclear} of 200 commits ended without an answer; {counts:?}");
     }
 }
 

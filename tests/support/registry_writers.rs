@@ -25,7 +25,7 @@ type Known = (Option<u64>, String, u64);
 /// Lets `writers`, each with a registry of its own over `store`, commit `commits` times. Checks the log that `clean`
 /// holds, and returns how many commits were not acknowledged.
 pub(crate) async fn contend(store: &Store, clean: &Store, writers: u64, commits: u64) -> usize {
-    let first = open(store).await;
+    let first = open(clean).await;
     let ops = vec![Op::CreateModel { description: String::new() }];
     first.commit(&model(), &intent("first"), |_| Ok(ops.clone())).await.expect("the model is created");
     let tasks: Vec<_> = (0..writers).map(|w| tokio::spawn(write(store.clone(), w, commits))).collect();

@@ -150,7 +150,8 @@ impl Place {
 pub(in crate::app) fn read_signer(file: &str) -> anyhow::Result<Arc<Signer>> {
     let context = || format!("registry.signing_key '{file}'");
     let mut text = String::new();
-    let read = std::fs::File::open(file).and_then(|opened| opened.take(KEY_LEN_MAX).read_to_string(&mut text));
+    let read =
+        std::fs::File::open(file).and_then(|opened| opened.take(KEY_LEN_MAX).read_to_string(&mut text));
     read.with_context(context)?;
     Ok(Arc::new(Signer::parse(&text).with_context(context)?))
 }

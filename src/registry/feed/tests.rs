@@ -1,5 +1,7 @@
 //! The feed over a store in memory: order, resumption, new models, broken logs.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use bytes::Bytes;
 
 use super::super::op::Op;
@@ -34,6 +36,9 @@ async fn tag(registry: &Registry, name: &str, value: &str) {
     commit(registry, name, vec![op]).await;
 }
 
+/// The time of the next signal.
+static NEXT: AtomicI64 = AtomicI64::new(1_790_000_000_000);
+
 async fn signal(registry: &Registry, scope: &str, rev: u64) {
     let signal = Signal {
         kind: SignalKind::DeploymentReady,
@@ -41,7 +46,8 @@ async fn signal(registry: &Registry, scope: &str, rev: u64) {
         deployment: Some("default".to_owned()),
         version: None,
         replica: Some("a".to_owned()),
-        time: Utc::now(),
+        // Two signals of a test may fall into one millisecond, which would make them the same.
+        time: DateTime::from_timestamp_millis(NEXT.fetch_add(1, Ordering::Relaxed)).unwrap(),
         reason: String::new(),
     };
     signals::append(registry.store(), scope, &signal).await.unwrap();
