@@ -23,6 +23,7 @@ mod registry_writers;
 mod registry_serve;
 mod registry_cli;
 mod registry_package;
+mod registry_races;
 mod registry_events;
 mod slow;
 mod registry_trust;
