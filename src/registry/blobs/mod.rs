@@ -3,7 +3,7 @@
 //! A blob's key is the SHA-256 of its bytes. Whoever uploads hashes the very bytes that it sends, and lets the object
 //! appear only when they give the key; so whatever is there is right, uploading it again is harmless, and an upload that
 //! is cut off leaves nothing. Nothing is held in memory that is longer than a few parts of an upload. Which blobs may go
-//! is for [`gc`](super::gc); whether the store has kept them, for [`fsck`](super::fsck).
+//! is for [`gc`](super::gc); whether the store has kept them, for `weir fsck`.
 
 mod download;
 mod intent;
