@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::monitoring::MonitoringConfig;
+
 /// The effective settings of one model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
@@ -27,6 +29,8 @@ pub struct ModelConfig {
     pub allow_empty: Option<bool>,
     /// For each output, the file in the model's folder that names its classes, one a line.
     pub label_files: BTreeMap<String, String>,
+    /// How its traffic is watched.
+    pub monitoring: MonitoringConfig,
     /// Free parameters, shown in the model's configuration.
     pub parameters: BTreeMap<String, String>,
 }
@@ -43,6 +47,7 @@ impl Default for ModelConfig {
             batch_tolerance: 1e-4,
             allow_empty: None,
             label_files: BTreeMap::new(),
+            monitoring: MonitoringConfig::default(),
             parameters: BTreeMap::new(),
         }
     }

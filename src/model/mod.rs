@@ -1,8 +1,10 @@
 //! What a model is called, what it takes and gives, and how it is to be run. Values only: nothing here loads or reads.
 
 pub mod config;
+pub mod features;
 mod id;
 pub mod settings;
+pub mod monitoring;
 mod signature;
 
 pub use self::config::ModelConfig;

@@ -1,23 +1,26 @@
 //! The data plane's door: one function for an inference, and look-ups for those who describe models.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use super::catalog::Catalog;
 use super::error::shorten;
 use super::gate::Gate;
 use super::metrics::{Measured, ServingMetrics};
 use super::table::{Miss, Routing, ServingTable, SplitKeys};
+use super::tapping::Watched;
 use super::{EngineError, IndexEntry, ModelStatistics, Servable, respond};
 use crate::error::{Code, Coded};
 use crate::events::{Event, EventBus};
-use crate::infer::{AnswerObserver, InferRequest, InferResponse, Protocol, Timing};
+use crate::infer::{AnswerObserver, InferRequest, InferResponse, Protocol, Route, TapSource, Timing};
 use crate::metrics::{MetricsError, Registry};
 use crate::model::{ModelName, Version};
 use crate::scheduler::Job;
+use crate::tensor::Tensor;
 
 /// The data plane.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Engine {
     pub(super) metrics: ServingMetrics,
     /// What happens to models.
     pub(super) events: EventBus,
+    /// Who watches what versions answer; set once, before the first version is loaded.
+    pub(super) taps: Arc<OnceLock<Arc<dyn TapSource>>>,
 }
 
 impl Engine {
@@ -55,6 +60,7 @@ impl Engine {
             is_leaving: AtomicBool::new(false),
             metrics: ServingMetrics::register(registry)?,
             events: EventBus::new(),
+            taps: Arc::default(),
         })
     }
 
@@ -67,9 +73,9 @@ impl Engine {
         let entered = self.gate.enter().ok_or(EngineError::ShuttingDown);
         let keys = SplitKeys { id: &request.id, header: &request.split_key };
         let routed = entered.and_then(|pass| Ok((pass, self.route(&request.model, &request.version, keys)?)));
-        let (_pass, (servable, _)) = routed.inspect_err(|error| self.refused(protocol, error.code()))?;
+        let (_pass, (servable, route)) = routed.inspect_err(|error| self.refused(protocol, error.code()))?;
         let measured = Measured::start(&servable.metrics, protocol, request.timing.received);
-        match answer(&servable, request).await {
+        match answer(&servable, request, route).await {
             Ok((response, rows)) => {
                 measured.succeeded(rows, &response.timing);
                 Ok(response)
@@ -79,6 +85,11 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// Has `source` make a tap for every version that is loaded from now on. Only the first call counts.
+    pub fn watch(&self, source: Arc<dyn TapSource>) {
+        self.taps.get_or_init(|| source);
     }
 
     /// Counts a request that a transport refused before it could come here: malformed, too large, or too many.
@@ -136,8 +147,7 @@ impl Engine {
         }
     }
 
-    /// The version that a request with `keys` goes to, and whether a split decided it: a request without a key may go
-    /// elsewhere the next time.
+    /// The version that a request with `keys` goes to, and how it was chosen.
     ///
     /// # Errors
     /// When it is not served.
@@ -146,9 +156,9 @@ impl Engine {
         model: &str,
         version: &str,
         keys: SplitKeys<'_>,
-    ) -> Result<(Arc<Servable>, bool), EngineError> {
+    ) -> Result<(Arc<Servable>, Route), EngineError> {
         match self.table.load().route(model, version, keys) {
-            Ok((servable, by_split)) => Ok((Arc::clone(servable), by_split)),
+            Ok((servable, route)) => Ok((Arc::clone(servable), route)),
             Err(miss) => Err(self.explain(miss, model, version)),
         }
     }
@@ -240,14 +250,49 @@ impl Engine {
     }
 }
 
-/// Validates `request` against the version it was routed to, has it run, and puts the answer together.
-/// Returns its rows, too.
-async fn answer(servable: &Servable, request: InferRequest) -> Result<(InferResponse, usize), EngineError> {
+/// Has the version answer, and shows its tap what came of it.
+/// Returns the answer's rows, too.
+async fn answer(
+    servable: &Servable,
+    request: InferRequest,
+    route: Route,
+) -> Result<(InferResponse, usize), EngineError> {
+    let mut watched = Watched::begin(servable, &request, route);
+    match run(servable, request, &mut watched).await {
+        Ok((response, rows, seen)) => {
+            if let Some(watched) = watched {
+                watched.answered(servable, seen, response.timing).await?;
+            }
+            Ok((response, rows))
+        }
+        Err(error) => {
+            if let Some(watched) = watched {
+                watched.failed(&error);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Validates `request` against the version it was routed to, has it run, and puts the answer together. Returns its rows
+/// and, when it is watched, every output.
+async fn run(
+    servable: &Servable,
+    request: InferRequest,
+    watched: &mut Option<Watched>,
+) -> Result<(InferResponse, usize, SmallVec<[Tensor; 4]>), EngineError> {
     let selection = respond::select(servable, &request.outputs)?;
     let bound = servable.contract.bind(&servable.name, request.inputs)?;
     let rows = bound.rows;
+    if let Some(watched) = watched {
+        watched.bound(rows, &bound.inputs);
+    }
     let job = Job { inputs: bound.inputs, rows, priority: request.priority, deadline: request.deadline };
     let reply = servable.scheduler.submit(job).await?;
+    let seen = match watched {
+        Some(_) => respond::all(servable, &reply.outputs)?,
+        None => SmallVec::new(),
+    };
     let outputs = respond::collect(servable, &selection, reply.outputs)?;
     let response = InferResponse {
         model: Arc::clone(&servable.name),
@@ -258,5 +303,5 @@ async fn answer(servable: &Servable, request: InferRequest) -> Result<(InferResp
         timing: Timing { received: request.timing.received, decode: request.timing.decode, ..reply.timing },
         observer: Some(Arc::clone(&servable.metrics) as Arc<dyn AnswerObserver>),
     };
-    Ok((response, rows))
+    Ok((response, rows, seen))
 }

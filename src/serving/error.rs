@@ -117,6 +117,14 @@ pub enum EngineError {
         /// Why not.
         reason: &'static str,
     },
+    /// What watches the version could not keep its promise, so the answer was not given.
+    #[error("model '{model}': the request could not be recorded: {reason}")]
+    Unseen {
+        /// The model.
+        model: String,
+        /// Why.
+        reason: String,
+    },
     /// The model's answer is not a tensor: a defect of the backend.
     #[error("output '{output}' of model '{model}' is defective: {reason}")]
     Defective {
@@ -136,7 +144,9 @@ impl Coded for EngineError {
     fn code(&self) -> Code {
         match self {
             EngineError::ModelNotFound { .. } | EngineError::VersionNotFound { .. } => Code::NotFound,
-            EngineError::NotReady { .. } | EngineError::ShuttingDown => Code::Unavailable,
+            EngineError::NotReady { .. } | EngineError::ShuttingDown | EngineError::Unseen { .. } => {
+                Code::Unavailable
+            }
             EngineError::Defective { .. } => Code::Internal,
             EngineError::Scheduler(error) => error.code(),
             _ => Code::InvalidArgument,

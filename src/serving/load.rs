@@ -2,8 +2,8 @@
 //! workers. Takes as long as the model needs; runs on the manager's threads, never on the async runtime.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::catalog::Catalog;
@@ -18,6 +18,7 @@ use super::{Servable, ServableState};
 use crate::backend::{Artifact, Backend, BackendError, Model, OpenOptions};
 use crate::error::Coded;
 use crate::events::EventBus;
+use crate::infer::{Tap, TapSource, TappedVersion};
 use crate::model::settings::{ParsedModelConfig, SettingsError, Source};
 use crate::model::{ModelId, Signature};
 use crate::scheduler::{Plan, Scheduler, SchedulerError};
@@ -75,6 +76,8 @@ pub(super) struct Loader {
     pub(super) catalog: Arc<Catalog>,
     pub(super) families: ServingMetrics,
     pub(super) events: EventBus,
+    /// Who watches versions.
+    pub(super) taps: Arc<OnceLock<Arc<dyn TapSource>>>,
     /// Numbers the loads of the process, from 1.
     pub(super) serial: AtomicU64,
 }
@@ -115,8 +118,19 @@ impl Loader {
         };
         let mut servable = assemble(model, parsed, &findings, farewell, &self.families)?;
         servable.labels = settings.labels.clone();
+        servable.tap = self.tap(&servable);
         servable.load_duration = started.elapsed();
         Ok(Arc::new(servable))
+    }
+
+    /// Who watches the version, if anyone does.
+    fn tap(&self, servable: &Servable) -> Option<Arc<dyn Tap>> {
+        self.taps.get()?.tap(&TappedVersion {
+            id: servable.id.clone(),
+            signature: servable.signature.clone(),
+            is_batched: servable.max_batch_size > 0,
+            config: servable.config.clone(),
+        })
     }
 
     /// Runs the version at batch 1, 2 and the largest that its examination ran.
@@ -222,6 +236,7 @@ fn assemble(
         memory_bytes: findings.memory_bytes,
         load_duration: Duration::ZERO,
         scheduler,
+        tap: None,
         metrics,
         farewell,
     })

@@ -10,6 +10,7 @@ mod split;
 mod servable;
 mod validate;
 mod respond;
+mod tapping;
 mod classify;
 mod gate;
 mod metrics;

@@ -74,6 +74,11 @@ pub(super) fn collect(
         .collect()
 }
 
+/// Every output, in the model's order, for those who watch.
+pub(super) fn all(servable: &Servable, outputs: &[Output]) -> Result<SmallVec<[Tensor; 4]>, EngineError> {
+    outputs.iter().enumerate().map(|(index, output)| tensor(servable, index, output.clone())).collect()
+}
+
 fn tensor(servable: &Servable, index: usize, output: Output) -> Result<Tensor, EngineError> {
     let spec = servable.signature.outputs.get(index).ok_or_else(|| missing(servable, index))?;
     Tensor::new(Name::Shared(Arc::clone(&spec.name)), output.dtype, output.shape, output.data).map_err(

@@ -8,6 +8,7 @@ use super::catalog::Catalog;
 use super::metrics::VersionMetrics;
 use super::validate::Contract;
 use crate::events::{Event, EventBus};
+use crate::infer::Tap;
 use crate::model::settings::ParsedModelConfig;
 use crate::model::{ModelConfig, ModelId, Signature};
 use crate::scheduler::Scheduler;
@@ -42,6 +43,8 @@ pub struct Servable {
     pub load_duration: Duration,
     /// Its lanes and workers.
     pub scheduler: Scheduler,
+    /// Who watches what it answers.
+    pub(super) tap: Option<Arc<dyn Tap>>,
     /// The signature made ready for checking requests.
     pub(super) contract: Contract,
     /// Its handles.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Servable;
 use super::split::Split;
+use crate::infer::Route;
 use crate::model::{ModelName, Version};
 
 /// Names to their served versions.
@@ -138,23 +139,28 @@ impl ServingTable {
         }
     }
 
-    /// The version that a request goes to, and whether a split decided it. Allocates nothing.
+    /// The version that a request goes to, and how it was chosen. Allocates nothing.
     pub(super) fn route(
         &self,
         model: &str,
         version: &str,
         keys: SplitKeys<'_>,
-    ) -> Result<(&Arc<Servable>, bool), Miss> {
+    ) -> Result<(&Arc<Servable>, Route), Miss> {
         let served = self.models.get(model).ok_or(Miss::Model)?;
         if !version.is_empty() {
-            return served.named(version).map(|servable| (servable, false)).ok_or(Miss::Version);
+            return served.named(version).map(|servable| (servable, Route::Named)).ok_or(Miss::Version);
         }
         let at = match &served.split {
             None => served.default,
             Some((split, SplitKey::RequestId)) => split.choose(keys.id),
             Some((split, SplitKey::Header(_))) => split.choose(keys.header),
         };
-        served.versions.get(at).map(|servable| (servable, served.split.is_some())).ok_or(Miss::Model)
+        let route = match &served.split {
+            None => Route::Default,
+            Some(_) if at == served.default => Route::Champion,
+            Some(_) => Route::Canary,
+        };
+        served.versions.get(at).map(|servable| (servable, route)).ok_or(Miss::Model)
     }
 
     /// The header that decides the split of `model`.

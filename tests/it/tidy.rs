@@ -20,7 +20,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("scheduler", &["error", "tensor", "model", "infer", "metrics", "backend"]),
     ("serving", &["error", "tensor", "model", "infer", "events", "metrics", "backend", "scheduler"]),
     ("registry", &["error", "model", "events", "metrics"]),
-    ("control", &["error", "tensor", "model", "infer", "events", "metrics", "access", "serving", "registry"]),
+    ("capture", &["error", "tensor", "model", "infer", "metrics"]),
+    ("drift", &["error", "tensor", "model", "infer", "events", "metrics"]),
+    (
+        "control",
+        &[
+            "error", "tensor", "model", "infer", "events", "metrics", "access", "serving", "registry",
+            "capture", "drift",
+        ],
+    ),
     (
         "transport",
         &[
@@ -43,6 +51,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "scheduler",
             "serving",
             "registry",
+            "capture",
+            "drift",
             "control",
             "transport",
         ],

@@ -110,6 +110,7 @@ impl Manager {
             catalog: Arc::clone(&engine.catalog),
             families: engine.metrics.clone(),
             events: engine.events.clone(),
+            taps: Arc::clone(&engine.taps),
             serial: AtomicU64::new(0),
         };
         let threads = if config.load_threads == 0 { machine } else { config.load_threads };

@@ -123,10 +123,10 @@ impl HttpDoor {
         let json_len = binary::json_len(header, body.len()).map_err(Failure::of)?;
         if json_len == 0 && header.is_some() {
             let keys = SplitKeys { id: "", header: split_key };
-            let (servable, by_split) =
+            let (servable, route) =
                 self.engine.route(&target.model, &target.version, keys).map_err(Failure::of)?;
             let decoded = binary::decode_raw(body, &servable.signature, servable.max_batch_size > 0);
-            let routed = by_split.then(|| Name::from(Arc::clone(&servable.version_text)));
+            let routed = route.is_by_split().then(|| Name::from(Arc::clone(&servable.version_text)));
             return decoded.map(|decoded| (decoded, routed)).map_err(Failure::of);
         }
         let decoded = if json_len <= INLINE_JSON_LEN {

@@ -1,7 +1,13 @@
-//! The protocol-neutral request and response, their clock marks, and the tap that watches them.
+//! The protocol-neutral request and response, their clock marks, and the taps that watch them.
 //!
 //! Decoders make an [`InferRequest`]; `serving` answers with an [`InferResponse`]; encoders write it. Neither type
-//! knows a wire format.
+//! knows a wire format. What a version made of a request is an [`Observation`], which taps (capture, drift) take.
+
+mod observe;
+mod queue;
+
+pub use self::observe::{Acknowledgement, Observation, Route, Tap, TapRefused, TapSource, TappedVersion};
+pub use self::queue::{Full, ObservationQueue};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,10 +136,4 @@ pub struct Timing {
     pub scatter: Duration,
     /// Rows of the batch that the request ran in.
     pub batch_rows: usize,
-}
-
-/// Watches finished requests. Must not block and must not copy tensors.
-pub trait Tap: Send + Sync {
-    /// Sees a request and its answer, after the answer is ready.
-    fn observe(&self, request: &InferRequest, response: &InferResponse);
 }

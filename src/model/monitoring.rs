@@ -1,0 +1,148 @@
+//! How a version is watched: what is captured of its traffic, with which promise and how private, and whether drift is
+//! computed. What the words mean; `capture` and `drift` do the work.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How a version is watched.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MonitoringConfig {
+    /// For each tensor (by its name in the graph), the names of a row's elements.
+    pub feature_names: BTreeMap<String, Vec<String>>,
+    /// What is written of its traffic.
+    pub capture: CaptureConfig,
+    /// Whether its traffic is profiled and compared with a baseline. `None` for the server's setting.
+    pub drift: Option<bool>,
+}
+
+/// What is written of a version's traffic. `None` stands for the server's setting.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CaptureConfig {
+    /// The promise.
+    pub mode: Option<CaptureMode>,
+    /// The share of requests that is written, 0 to 1.
+    pub rate: Option<f64>,
+    /// Requests that took longer are always written.
+    pub slow: Option<Duration>,
+    /// Answers whose two best scores are closer than this are always written.
+    pub low_margin: Option<f64>,
+    /// So many requests after a load are always written.
+    pub first: Option<u64>,
+    /// What is done to a feature's values before they are written, by feature name (`in.age`, or a tensor's `in.x`).
+    pub privacy: BTreeMap<String, Privacy>,
+}
+
+/// What capture promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum CaptureMode {
+    /// Nothing is written.
+    #[default]
+    Off,
+    /// Never waits: what there is no room for is dropped and counted; a crash loses at most the last second.
+    BestEffort,
+    /// An answer waits only while there is no room; a power cut loses at most the last 50 ms.
+    Durable,
+    /// An answer leaves after its row is on disk.
+    Audit,
+}
+
+impl CaptureMode {
+    /// The words of the configuration, in the order of [`CaptureMode::ALL`].
+    pub const WORDS: [&str; 4] = ["off", "best_effort", "durable", "audit"];
+    /// Every mode.
+    pub const ALL: [CaptureMode; 4] =
+        [CaptureMode::Off, CaptureMode::BestEffort, CaptureMode::Durable, CaptureMode::Audit];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CaptureMode::Off => "off",
+            CaptureMode::BestEffort => "best_effort",
+            CaptureMode::Durable => "durable",
+            CaptureMode::Audit => "audit",
+        }
+    }
+}
+
+/// What is done to a value before it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Privacy {
+    /// Written as it is.
+    Keep,
+    /// Not written: the column is null.
+    Drop,
+    /// Text becomes a keyed hash, equal for equal values (the default for text).
+    Hmac,
+    /// Numbers become the lower bound of their interval of this width.
+    Bucket(f64),
+    /// Numbers are rounded to so many decimals.
+    Round(u32),
+    /// Text keeps so many characters.
+    Truncate(usize),
+    /// What the regular expression matches in text becomes `*`.
+    Mask(String),
+}
+
+/// A privacy policy that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected keep, drop, hmac, bucket:WIDTH, round:DECIMALS, truncate:CHARACTERS or mask:REGEX, found \"{0}\""
+)]
+pub struct PrivacyError(String);
+
+impl FromStr for Privacy {
+    type Err = PrivacyError;
+
+    fn from_str(text: &str) -> Result<Privacy, PrivacyError> {
+        let wrong = || PrivacyError(text.chars().take(60).collect());
+        let (word, argument) = text.split_once(':').unwrap_or((text, ""));
+        let number = || argument.parse::<u32>().ok().filter(|number| *number <= 4096).ok_or_else(wrong);
+        match word {
+            "keep" | "drop" | "hmac" if !argument.is_empty() => Err(wrong()),
+            "keep" => Ok(Privacy::Keep),
+            "drop" => Ok(Privacy::Drop),
+            "hmac" => Ok(Privacy::Hmac),
+            "bucket" => {
+                let width = argument.parse::<f64>().ok().filter(|width| width.is_finite() && *width > 0.0);
+                width.map(Privacy::Bucket).ok_or_else(wrong)
+            }
+            "round" => number().ok().filter(|decimals| *decimals <= 15).map(Privacy::Round).ok_or_else(wrong),
+            "truncate" => Ok(Privacy::Truncate(number()? as usize)),
+            "mask" if !argument.is_empty() => Ok(Privacy::Mask(argument.to_owned())),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl fmt::Display for Privacy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Privacy::Keep => f.write_str("keep"),
+            Privacy::Drop => f.write_str("drop"),
+            Privacy::Hmac => f.write_str("hmac"),
+            Privacy::Bucket(width) => write!(f, "bucket:{width}"),
+            Privacy::Round(decimals) => write!(f, "round:{decimals}"),
+            Privacy::Truncate(characters) => write!(f, "truncate:{characters}"),
+            Privacy::Mask(regex) => write!(f, "mask:{regex}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_are_read_as_they_are_written() {
+        for text in ["keep", "drop", "hmac", "bucket:2.5", "round:2", "truncate:8", "mask:[0-9]+"] {
+            assert_eq!(text.parse::<Privacy>().unwrap().to_string(), text);
+        }
+        for text in
+            ["", "keeps", "keep:1", "bucket", "bucket:0", "bucket:NaN", "round:16", "truncate:x", "mask:"]
+        {
+            assert!(text.parse::<Privacy>().is_err(), "{text}");
+        }
+    }
+}
