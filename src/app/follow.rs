@@ -9,6 +9,7 @@ use anyhow::Context;
 use super::config::{Config, RegistryConfig};
 use super::registry::common::{read_signer, store_options};
 use super::startup::Addresses;
+use crate::control::announce::{Announcements, Announcer};
 use crate::control::follow::{FollowConfig, Follower};
 use crate::control::{ControlPlane, RegistryDoor};
 use crate::metrics::Registry as Metrics;
@@ -24,6 +25,7 @@ pub(super) fn start_follower(
     manager: &Arc<Manager>,
     engine: &Arc<Engine>,
     metrics: &Metrics,
+    announcer: Announcer,
 ) -> anyhow::Result<Option<Arc<Follower>>> {
     let Some(registry) = &config.registry else { return Ok(None) };
     let scheme = if addresses.is_tls { "https" } else { "http" };
@@ -37,6 +39,7 @@ pub(super) fn start_follower(
         replica: registry.replica.clone().unwrap_or_else(replica),
         url: format!("{scheme}://{}", addresses.http),
         signer: registry.signing_key.as_deref().map(read_signer).transpose()?,
+        announcer,
     };
     let follower = Follower::start(follow, Arc::clone(manager), Arc::clone(engine), metrics)?;
     Ok(Some(follower))
@@ -46,6 +49,11 @@ pub(super) fn start_follower(
 pub(super) async fn attach_registry(control: Arc<ControlPlane>, follower: Arc<Follower>) {
     let registry = follower.reached().await;
     control.attach_registry(RegistryDoor::new(registry, Some(follower)));
+}
+
+/// Writes what this server announces, as soon as the registry is reached.
+pub(super) async fn announce(announcements: Announcements, follower: Arc<Follower>) {
+    announcements.run(follower.reached().await).await;
 }
 
 /// Where copies are kept. Without a cache they go to a folder of this process.

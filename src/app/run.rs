@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::cli::say;
 use super::config::{Config, ProbeOptions, RuntimeOptions, ServerConfig};
 use super::delivery::Delivery;
-use super::follow::{attach_registry, start_follower};
+use super::follow::{announce, attach_registry, start_follower};
 use super::housekeeping::give_memory_back;
 use super::log::Logs;
 use super::reload::look_after;
@@ -28,6 +28,7 @@ use crate::backend::Backend;
 use crate::backend::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings};
 use crate::backend::probe::{ProbeLimits, Prober, ProberSettings};
 use crate::control::ControlPlane;
+use crate::control::announce::announcements;
 use crate::control::follow::Follower;
 use crate::metrics::{Registry, register_process};
 use crate::serving::{Engine, Manager};
@@ -134,10 +135,12 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     tokio::spawn(look_after(files, register_reloads(&metrics)?));
     let engine = Arc::new(Engine::new(&metrics)?);
     let manager = start_manager(&config, runtime, Arc::clone(&engine)).await?;
-    let follower = start_follower(&config, &addresses, &manager, &engine, &metrics)?;
+    let (announcer, announcements) = announcements();
+    let follower = start_follower(&config, &addresses, &manager, &engine, &metrics, announcer)?;
     let control = Arc::new(open_control(&config.server, &access, &manager));
     if let Some(follower) = &follower {
         tokio::spawn(attach_registry(Arc::clone(&control), Arc::clone(follower)));
+        tokio::spawn(announce(announcements, Arc::clone(follower)));
     }
     let delivery = Delivery::start_beside(&config, follower.as_ref(), &metrics)?;
     let doors = Doors { engine: &engine, control: &control, access: &access, metrics };

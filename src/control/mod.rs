@@ -2,6 +2,7 @@
 //!
 //! It joins the repository, the serving table and the registry. The data plane never waits for it.
 
+pub mod announce;
 pub mod events;
 pub mod follow;
 pub mod golden;

@@ -130,6 +130,9 @@ pub fn of_signal(
     put("replica", json!(signal.replica));
     put("reason", json!(signal.reason));
     put("revision", json!(signal.rev));
+    if !signal.detail.is_empty() {
+        put("detail", Value::Object(signal.detail.clone()));
+    }
     put("tags", state.map_or_else(|| json!({}), |state| tags(state, signal.version)));
     let subject = match (&signal.deployment, signal.version) {
         _ if scope == signals::REGISTRY => "registry".to_owned(),

@@ -323,6 +323,7 @@ impl Feed {
         }
         let signal = Signal {
             kind: SignalKind::RegistryIntegrityFailed,
+            detail: serde_json::Map::new(),
             rev,
             deployment: None,
             version: None,

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::error::StoreError;
 use super::store::Store;
@@ -40,6 +41,14 @@ pub enum SignalKind {
     RegistryIntegrityFailed,
     /// A replica could not read the registry for a while.
     RegistryStale,
+    /// A version's traffic no longer looks like its baseline.
+    DriftDetected,
+    /// It does again.
+    DriftResolved,
+    /// Values are missing, out of range, unknown or of the wrong type more often than in the baseline.
+    QualityViolated,
+    /// They are so no more.
+    QualityResolved,
 }
 
 impl SignalKind {
@@ -52,6 +61,10 @@ impl SignalKind {
             SignalKind::DeploymentRecovered => "deployment.recovered",
             SignalKind::RegistryIntegrityFailed => "registry.integrity.failed",
             SignalKind::RegistryStale => "registry.stale",
+            SignalKind::DriftDetected => "drift.detected",
+            SignalKind::DriftResolved => "drift.resolved",
+            SignalKind::QualityViolated => "quality.violated",
+            SignalKind::QualityResolved => "quality.resolved",
         }
     }
 }
@@ -77,6 +90,9 @@ pub struct Signal {
     pub time: DateTime<Utc>,
     /// Why, for people.
     pub reason: String,
+    /// More about it, for programs; small.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub detail: Map<String, Value>,
 }
 
 impl Signal {
@@ -190,6 +206,7 @@ mod tests {
             replica: replica.map(str::to_owned),
             time: DateTime::from_timestamp_millis(at_ms).unwrap_or_default(),
             reason: "why".to_owned(),
+            detail: Map::new(),
         }
     }
 

@@ -12,12 +12,13 @@ use tempfile::TempDir;
 use weir::error::Coded;
 use weir::model::{ModelName, Version};
 use weir::registry::ops::{alias, deploy};
+use weir::registry::signals::{self, Signal};
 use weir::registry::{
     Actor, Health, Intent, Lease, LoadedState, ModelState, Op, Refusal, Registry, RegistryError, Store,
     StoreOptions, blobs, leases,
 };
 
-use crate::support::{Server, get, post, root};
+use crate::support::{Server, get, post, root, until};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -400,4 +401,24 @@ fn a_plain_model_keeps_its_name() {
     let error = lease.models[&digits()].error.clone().unwrap_or_default();
     assert!(error.contains("plain repository"), "{error}");
     assert_eq!(golden.ask(&server.http, "", "x").unwrap(), "1");
+}
+
+#[test]
+fn what_becomes_of_a_deployment_is_an_event() {
+    let house = House::open();
+    house.deploy("1");
+    let server = house.server("a");
+    house.deploy("3");
+    // Signals are written in the order of what was seen, so the failure is in the log before the next deployment.
+    let kind =
+        |number| house.runtime.block_on(signals::read(house.registry.store(), "digits", number)).unwrap();
+    until("the failure is told", || kind(2).is_some());
+    let rev = house.deploy("2");
+    until("the next deployment is told", || kind(3).is_some());
+    let told: Vec<Signal> = (1..=3).filter_map(kind).collect();
+    let kinds: Vec<&str> = told.iter().map(|signal| signal.kind.name()).collect();
+    assert_eq!(kinds, ["deployment.ready", "deployment.failed", "deployment.ready"], "{told:?}");
+    assert!(told[1].reason.contains("version 3"), "{told:?}");
+    assert_eq!((told[2].rev, told[2].version, told[2].replica.as_deref()), (rev, Some(v(2)), Some("a")));
+    assert_eq!(server.stop().0, Some(0));
 }

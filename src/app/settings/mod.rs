@@ -3,6 +3,7 @@
 //! Later sources win: flags, then environment, then file, then default. Each value remembers where it came from. What
 //! the values mean together is `config`'s business.
 
+mod kind;
 mod keys;
 mod show;
 #[cfg(test)]
@@ -13,8 +14,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use self::keys::{KEYS, Key};
-pub(super) use self::keys::{Kind, Typed};
+pub use self::keys::KEYS;
+pub use self::kind::Key;
+pub(super) use self::kind::{Kind, Typed};
 
 use crate::model::settings::values::unknown;
 use crate::model::settings::{Entry, Node, Value, parse_toml};

@@ -14,8 +14,10 @@
 mod plan;
 mod look;
 mod tracked;
+mod fetch;
 mod worker;
 mod report;
+mod health;
 mod metrics;
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ use tokio::task::JoinHandle;
 use self::metrics::FollowMetrics;
 use self::worker::Worker;
 use super::Follow;
+use super::announce::Announcer;
 use crate::metrics::{MetricsError, Registry as Metrics};
 use crate::registry::sign::Signer;
 use crate::registry::{ModelState, Registry, RegistryError, StoreError, StoreOptions};
@@ -65,6 +68,8 @@ pub struct FollowConfig {
     pub url: String,
     /// Signs what is changed through this server.
     pub signer: Option<Arc<Signer>>,
+    /// Takes what this server sees of its deployments.
+    pub announcer: Announcer,
 }
 
 /// Follows a registry until it is stopped.

@@ -3,24 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::fetch::{Fetch, Fetched};
+use super::health::HealthHistory;
 use super::look::{Found, LookError, Looker};
 use super::metrics::FollowMetrics;
 use super::report::Reporter;
 use super::tracked::Tracked;
 use super::{Command, FollowConfig, Shared};
 use crate::model::{ModelName, Version};
+use crate::registry::ModelState;
 use crate::registry::cache::{Cache, load_info};
 use crate::registry::leases::LEASE_REFRESH;
-use crate::registry::{ModelState, Store, VersionRecord};
+use crate::registry::signals::{self, Signal, SignalKind};
 use crate::serving::{Engine, Manager};
 
 /// Messages of fetches that may wait.
 const FETCHED_MAX: usize = 256;
+
+/// How long the registry may be away before that is an event.
+const STALE: Duration = Duration::from_secs(30);
 
 /// The follower's own things.
 pub(super) struct Worker {
@@ -31,6 +38,7 @@ pub(super) struct Worker {
     pub(super) looker: Looker,
     pub(super) tracked: BTreeMap<ModelName, Tracked>,
     reporter: Reporter,
+    health: HealthHistory,
     cache: Option<Arc<Cache>>,
     /// Told when the first state of things is loaded.
     caught: watch::Sender<bool>,
@@ -41,14 +49,6 @@ pub(super) struct Worker {
     /// Something may not be needed any more.
     may_evict: bool,
     fetched: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
-}
-
-/// A fetch has come somewhere.
-pub(super) struct Fetched {
-    model: ModelName,
-    fetch: u64,
-    /// What could not be had; `None` while it goes on.
-    errors: Option<BTreeMap<Version, String>>,
 }
 
 impl Worker {
@@ -62,6 +62,7 @@ impl Worker {
     ) -> Worker {
         Worker {
             reporter: Reporter::new(Arc::clone(&config), engine),
+            health: HealthHistory::default(),
             looker: Looker::new(Arc::clone(&config)),
             config,
             manager,
@@ -137,9 +138,10 @@ impl Worker {
     }
 
     fn reached(&mut self) {
-        *self.shared.seen.lock() = Instant::now();
+        let away = std::mem::replace(&mut *self.shared.seen.lock(), Instant::now()).elapsed();
         if self.failing.take().is_some() {
             tracing::info!("the registry can be reached again");
+            self.tell_stale(away);
         }
         let Some(registry) = self.looker.registry() else { return };
         if self.shared.registry.borrow().is_none() {
@@ -173,6 +175,24 @@ impl Worker {
             self.tracked.insert(model.clone(), Tracked::new(Arc::new(state), true));
             self.follow(&model);
         }
+    }
+
+    /// Says that what was served may have been stale, now that somebody can read it.
+    fn tell_stale(&self, away: Duration) {
+        if away < STALE {
+            return;
+        }
+        let signal = Signal {
+            kind: SignalKind::RegistryStale,
+            rev: 0,
+            deployment: None,
+            version: None,
+            replica: Some(self.config.replica.clone()),
+            time: Utc::now(),
+            reason: format!("the registry could not be read for {} s", away.as_secs()),
+            detail: serde_json::Map::new(),
+        };
+        self.config.announcer.announce(signals::REGISTRY, signal);
     }
 
     fn open_cache(&mut self, id: uuid::Uuid) {
@@ -349,7 +369,13 @@ impl Worker {
         let followed = self.tracked.iter().filter(|(_, tracked)| tracked.is_followed());
         let models = followed
             .map(|(model, tracked)| (model.clone(), tracked.lease(self.manager.deployed(model).as_ref())));
-        self.reporter.report(registry, models.collect());
+        let models: BTreeMap<_, _> = models.collect();
+        let config = &self.config;
+        let now = Utc::now();
+        for (model, signal) in self.health.news(&models, &config.replica, &config.deployment, now) {
+            config.announcer.announce(&model, signal);
+        }
+        self.reporter.report(registry, models);
     }
 }
 
@@ -359,39 +385,5 @@ fn went_back(known: &ModelState, found: &ModelState) -> Option<String> {
     match found.rev < known.rev || is_other {
         true => Some(format!("it is at revision {}, and was seen at {} before", found.rev, known.rev)),
         false => None,
-    }
-}
-
-/// Fetches the files of versions.
-struct Fetch {
-    model: ModelName,
-    fetch: u64,
-    versions: Vec<Version>,
-    state: Arc<ModelState>,
-    store: Option<Store>,
-    cache: Arc<Cache>,
-}
-
-impl Fetch {
-    /// Fetches one version after the other, and tells of each.
-    async fn run(self, tell: mpsc::Sender<Fetched>) {
-        let mut errors = BTreeMap::new();
-        for version in &self.versions {
-            let record: Option<&VersionRecord> = self.state.versions.get(version).map(|state| &state.record);
-            let Some(record) = record else { continue };
-            match self.cache.ensure(self.store.as_ref(), &self.model, *version, record).await {
-                Ok(_) => self.tell(&tell, None).await,
-                Err(error) => {
-                    errors.insert(*version, crate::error::Coded::public_message(&error));
-                }
-            }
-        }
-        self.tell(&tell, Some(errors)).await;
-    }
-
-    async fn tell(&self, tell: &mpsc::Sender<Fetched>, errors: Option<BTreeMap<Version, String>>) {
-        let message = Fetched { model: self.model.clone(), fetch: self.fetch, errors };
-        // The follower has ended: nobody waits for it.
-        tell.send(message).await.ok();
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::values::{shorten, show_duration};
-use super::{Node, ParsedModelConfig, Value};
+use super::{Node, ParsedModelConfig, Value, monitoring};
 use crate::model::ModelName;
 use crate::model::Version;
 use crate::model::config::{GraphLevel, Provider, VersionPolicy};
@@ -218,6 +218,66 @@ pub const MODEL_KEYS: &[ModelKey] = &[
         |p| show_map(&p.config.label_files),
     ),
     map(
+        "features",
+        "For each tensor, the names of a row's elements: columns of capture, features of drift.",
+        monitoring::apply_features,
+        monitoring::show_features,
+    ),
+    value(
+        "capture.mode",
+        "What capture promises: \"off\", \"best_effort\", \"durable\" or \"audit\". Without it, the server's.",
+        monitoring::apply_mode,
+        |p| {
+            p.config
+                .monitoring
+                .capture
+                .mode
+                .map_or("the server's".to_owned(), |m| format!("{:?}", m.as_str()))
+        },
+    ),
+    value(
+        "capture.rate",
+        "The share of requests that is captured, 0 to 1. Without it, the server's.",
+        monitoring::apply_rate,
+        |p| or_servers(p.config.monitoring.capture.rate),
+    ),
+    value(
+        "capture.slow",
+        "Requests that took longer are captured whatever the rate.",
+        |p, n| n.duration(monitoring::SLOW_MAX).map(|slow| p.config.monitoring.capture.slow = Some(slow)),
+        |p| {
+            p.config
+                .monitoring
+                .capture
+                .slow
+                .map_or("none".to_owned(), |slow| format!("{:?}", show_duration(slow)))
+        },
+    ),
+    value(
+        "capture.low_margin",
+        "Answers whose two best scores are closer than this are captured whatever the rate.",
+        |p, n| n.real().map(|margin| p.config.monitoring.capture.low_margin = Some(margin)),
+        |p| p.config.monitoring.capture.low_margin.map_or("none".to_owned(), |margin| margin.to_string()),
+    ),
+    value(
+        "capture.first",
+        "So many requests after a load are captured whatever the rate.",
+        |p, n| n.whole(0, i64::MAX as u64).map(|first| p.config.monitoring.capture.first = Some(first)),
+        |p| p.config.monitoring.capture.first.map_or("0".to_owned(), |first| first.to_string()),
+    ),
+    map(
+        "capture.privacy",
+        "For each feature, what is done to its values before they are written: \"keep\", \"drop\", \"hmac\", \"bucket:5\" and others.",
+        monitoring::apply_privacy,
+        monitoring::show_privacy,
+    ),
+    value(
+        "drift.enabled",
+        "Whether its traffic is compared with its baseline. Without it, the server's.",
+        |p, n| n.truth().map(|enabled| p.config.monitoring.drift = Some(enabled)),
+        |p| or_servers(p.config.monitoring.drift),
+    ),
+    map(
         "parameters",
         "Free parameters, shown in the model's configuration.",
         |p, n| insert(&mut p.config.parameters, n),
@@ -289,6 +349,10 @@ fn insert(target: &mut BTreeMap<String, String>, node: &Node) -> Result<(), Stri
 
 fn or_automatic<T: std::fmt::Display>(value: Option<T>) -> String {
     value.map_or("automatic".to_owned(), |value| value.to_string())
+}
+
+fn or_servers<T: std::fmt::Display>(value: Option<T>) -> String {
+    value.map_or("the server's".to_owned(), |value| value.to_string())
 }
 
 fn quoted_or(value: Option<&str>, otherwise: &str) -> String {

@@ -8,6 +8,7 @@ mod checks;
 mod json;
 mod keys;
 mod model_toml;
+mod monitoring;
 mod overlay;
 mod node;
 mod pbtxt;

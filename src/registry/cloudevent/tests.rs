@@ -120,6 +120,7 @@ fn derive() -> Vec<CloudEvent> {
     }
     let signal = Signal {
         kind: SignalKind::DeploymentReady,
+        detail: serde_json::Map::new(),
         rev: 6,
         deployment: Some("default".to_owned()),
         version: Some(version(1)),

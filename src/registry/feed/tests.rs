@@ -42,6 +42,7 @@ static NEXT: AtomicI64 = AtomicI64::new(1_790_000_000_000);
 async fn signal(registry: &Registry, scope: &str, rev: u64) {
     let signal = Signal {
         kind: SignalKind::DeploymentReady,
+        detail: serde_json::Map::new(),
         rev,
         deployment: Some("default".to_owned()),
         version: None,
