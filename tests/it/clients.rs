@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::support::{Server, copy_dir, get, python, root, run, target_dir};
+use crate::support::{Server, copy_dir, get, promtool, python, root, run, target_dir};
 
 const TRITON: &str = "requirements-triton.txt";
 const THIRD_PARTY: &str = "requirements-third-party.txt";
@@ -69,33 +69,9 @@ fn third_party_models_answer_as_onnx_runtime_does() {
     assert!(printed.matches("ok ").count() > 15, "{printed}");
 }
 
-/// promtool comes with Debian's prometheus package. Where that is not installed, the package is unpacked under the
-/// target folder; where it cannot be had either, the check is skipped, unless `WEIR_TEST_REQUIRE_TOOLS` is set.
-fn promtool() -> Option<std::path::PathBuf> {
-    if Command::new("promtool").arg("--version").output().is_ok() {
-        return Some("promtool".into());
-    }
-    let folder = target_dir().join("prometheus");
-    let tool = folder.join("usr/bin/promtool");
-    if !tool.exists() {
-        std::fs::create_dir_all(&folder).ok()?;
-        let fetched = Command::new("apt-get").args(["download", "prometheus"]).current_dir(&folder).status();
-        if fetched.is_ok_and(|status| status.success()) {
-            let package = std::fs::read_dir(&folder).ok()?.flatten().map(|entry| entry.path());
-            for package in package.filter(|path| path.extension().is_some_and(|e| e == "deb")) {
-                run(Command::new("dpkg").arg("-x").arg(package).arg(&folder));
-            }
-        }
-    }
-    tool.exists().then_some(tool)
-}
-
 #[test]
 fn promtool_finds_the_metrics_clean() {
-    let Some(promtool) = promtool() else {
-        assert!(std::env::var_os("WEIR_TEST_REQUIRE_TOOLS").is_none(), "promtool is not to be had");
-        return;
-    };
+    let Some(promtool) = promtool() else { return };
     let server = Server::start(&["models"]);
     let (_, metadata) = get(&server.http, "/v2/models/iris").expect("the server answers");
     assert!(metadata.contains("\"iris\""), "{metadata}");

@@ -196,6 +196,29 @@ pub(crate) fn run(command: &mut Command) -> String {
     text
 }
 
+/// promtool comes with Debian's prometheus package. Where that is not installed, the package is unpacked under the
+/// target folder; where it cannot be had either, the check is skipped, unless `WEIR_TEST_REQUIRE_TOOLS` is set.
+pub(crate) fn promtool() -> Option<PathBuf> {
+    if Command::new("promtool").arg("--version").output().is_ok() {
+        return Some("promtool".into());
+    }
+    let folder = target_dir().join("prometheus");
+    let tool = folder.join("usr/bin/promtool");
+    if !tool.exists() {
+        std::fs::create_dir_all(&folder).ok()?;
+        let fetched = Command::new("apt-get").args(["download", "prometheus"]).current_dir(&folder).status();
+        if fetched.is_ok_and(|status| status.success()) {
+            let package = std::fs::read_dir(&folder).ok()?.flatten().map(|entry| entry.path());
+            for package in package.filter(|path| path.extension().is_some_and(|e| e == "deb")) {
+                run(Command::new("dpkg").arg("-x").arg(package).arg(&folder));
+            }
+        }
+    }
+    let found = tool.exists();
+    assert!(found || std::env::var_os("WEIR_TEST_REQUIRE_TOOLS").is_none(), "promtool is not to be had");
+    found.then_some(tool)
+}
+
 /// Copies a folder.
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("the folder can be made");
