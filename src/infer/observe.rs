@@ -5,6 +5,7 @@
 //! ask the caller to wait for an [`Acknowledgement`], which only the capture modes that promise it do.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -116,6 +117,6 @@ pub struct TappedVersion {
 
 /// Makes the tap of each version that is loaded. Asked on a loading thread, before the version is published.
 pub trait TapSource: Send + Sync + std::fmt::Debug {
-    /// The tap, or `None` when nobody wants to watch the version.
-    fn tap(&self, version: &TappedVersion) -> Option<Arc<dyn Tap>>;
+    /// The tap, or `None` when nobody wants to watch the version. Its files lie in `folder`, where there is one.
+    fn tap(&self, version: &TappedVersion, folder: Option<&Path>) -> Option<Arc<dyn Tap>>;
 }

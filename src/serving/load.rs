@@ -118,19 +118,20 @@ impl Loader {
         };
         let mut servable = assemble(model, parsed, &findings, farewell, &self.families)?;
         servable.labels = settings.labels.clone();
-        servable.tap = self.tap(&servable);
+        servable.tap = self.tap(&servable, files);
         servable.load_duration = started.elapsed();
         Ok(Arc::new(servable))
     }
 
     /// Who watches the version, if anyone does.
-    fn tap(&self, servable: &Servable) -> Option<Arc<dyn Tap>> {
-        self.taps.get()?.tap(&TappedVersion {
+    fn tap(&self, servable: &Servable, files: &VersionFiles) -> Option<Arc<dyn Tap>> {
+        let version = TappedVersion {
             id: servable.id.clone(),
             signature: servable.signature.clone(),
             is_batched: servable.max_batch_size > 0,
             config: servable.config.clone(),
-        })
+        };
+        self.taps.get()?.tap(&version, files.folder.as_deref())
     }
 
     /// Runs the version at batch 1, 2 and the largest that its examination ran.
