@@ -5,6 +5,7 @@ mod fake;
 mod lifecycle;
 mod requests;
 mod swap;
+mod taps;
 
 use std::path::Path;
 use std::sync::Arc;
