@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::delivery::EventsConfig;
+use super::monitoring::MonitoringConfig;
 use super::security::{AccessConfig, TlsConfig};
 use super::settings::{Origin, Settings, SettingsProblem};
 use crate::access::{AccessSettings, JwtSettings, Require};
@@ -25,6 +26,8 @@ pub(super) struct Config {
     pub(super) registry: Option<RegistryConfig>,
     pub(super) runtime: RuntimeOptions,
     pub(super) events: EventsConfig,
+    /// `None` when no traffic is watched.
+    pub(super) monitoring: Option<MonitoringConfig>,
     pub(super) log: LogConfig,
     pub(super) limits: Limits,
 }
@@ -98,6 +101,7 @@ impl Config {
             registry: registry(settings)?,
             runtime: runtime(settings)?,
             events: EventsConfig::new(settings)?,
+            monitoring: MonitoringConfig::new(settings)?,
             log: log(settings)?,
             limits: limits(settings)?,
         };

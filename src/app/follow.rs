@@ -70,7 +70,7 @@ fn cache_folder(registry: &RegistryConfig) -> anyhow::Result<PathBuf> {
 }
 
 /// A name for this process that no other has: the host's and a number.
-fn replica() -> String {
+pub(super) fn replica() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host
         .chars()

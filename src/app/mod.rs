@@ -11,6 +11,7 @@ mod connect;
 mod delivery;
 mod infer;
 mod log;
+mod monitoring;
 mod registry;
 mod run;
 mod follow;

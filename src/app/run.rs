@@ -19,6 +19,7 @@ use super::delivery::Delivery;
 use super::follow::{announce, attach_registry, start_follower};
 use super::housekeeping::give_memory_back;
 use super::log::Logs;
+use super::monitoring::{end_monitoring, start_monitoring};
 use super::reload::look_after;
 use super::security::{TlsConfig, start_access, start_tls};
 use super::shutdown::{Signals, raise_open_files};
@@ -134,10 +135,14 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     tokio::spawn(give_memory_back(Arc::clone(&runtime)));
     tokio::spawn(look_after(files, register_reloads(&metrics)?));
     let engine = Arc::new(Engine::new(&metrics)?);
+    let monitoring = start_monitoring(&config, &engine, &metrics)?;
     let manager = start_manager(&config, runtime, Arc::clone(&engine)).await?;
     let (announcer, announcements) = announcements();
     let follower = start_follower(&config, &addresses, &manager, &engine, &metrics, announcer)?;
     let control = Arc::new(open_control(&config.server, &access, &manager));
+    if let Some(monitoring) = &monitoring {
+        control.attach_monitoring(Arc::clone(monitoring));
+    }
     if let Some(follower) = &follower {
         tokio::spawn(attach_registry(Arc::clone(&control), Arc::clone(follower)));
         tokio::spawn(announce(announcements, Arc::clone(follower)));
@@ -150,13 +155,17 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
         () = all_loaded(&manager, follower.as_deref()) => say(&startup::summary(&engine, &manager, &addresses)),
         signal = signals.next() => {
             tracing::info!(signal, "stopping before every model is loaded");
-            return end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs).await;
+            let end = end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs).await;
+            end_monitoring(monitoring).await;
+            return end;
         }
     }
     let signal = signals.next().await;
     tracing::info!(signal, "draining");
     let end = end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs);
-    tokio::join!(end, Delivery::end_beside(delivery)).0
+    let (end, ()) = tokio::join!(end, Delivery::end_beside(delivery));
+    end_monitoring(monitoring).await;
+    end
 }
 
 /// Waits until everything that is to be served at the start is loaded, or has failed.

@@ -6,6 +6,7 @@ pub mod announce;
 pub mod events;
 pub mod follow;
 pub mod golden;
+pub mod monitoring;
 pub mod register;
 mod registry;
 pub mod sample;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use self::monitoring::{Monitoring, MonitoringError};
 use crate::access::{AuthError, Identity, Role};
 use crate::error::{Code, Coded};
 use crate::model::{ModelName, Version};
@@ -63,6 +65,12 @@ pub enum ControlError {
     /// The server was started without a registry.
     #[error("this server has no registry, or has not reached it yet: start it with --registry")]
     NoRegistry,
+    /// The model or version is not served here.
+    #[error("{reason}")]
+    NotServed {
+        /// Why.
+        reason: String,
+    },
     /// A parameter cannot be used.
     #[error("{reason}")]
     Invalid {
@@ -74,7 +82,7 @@ pub enum ControlError {
 impl Coded for ControlError {
     fn code(&self) -> Code {
         match self {
-            ControlError::UnknownModel { .. } => Code::NotFound,
+            ControlError::UnknownModel { .. } | ControlError::NotServed { .. } => Code::NotFound,
             ControlError::LoadFailed { .. } | ControlError::Invalid { .. } => Code::InvalidArgument,
             ControlError::NotAllowed { .. } | ControlError::NoRegistry => Code::FailedPrecondition,
             ControlError::Refused(error) => error.code(),
@@ -97,17 +105,19 @@ pub struct ControlPlane {
     is_open: bool,
     /// Set once the registry was reached, which may be long after the server started.
     registry: OnceLock<RegistryDoor>,
+    /// Set where traffic is watched.
+    monitoring: OnceLock<Arc<Monitoring>>,
 }
 
 impl ControlPlane {
     /// The door to `manager`, for those whose identity allows it.
     pub fn new(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: false, registry: OnceLock::new() }
+        ControlPlane { manager, is_open: false, registry: OnceLock::new(), monitoring: OnceLock::new() }
     }
 
     /// The same, for anyone: `--allow-remote-control` on a server without credentials.
     pub fn open(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: true, registry: OnceLock::new() }
+        ControlPlane { is_open: true, ..ControlPlane::new(manager) }
     }
 
     /// The same, with a registry.
@@ -127,6 +137,30 @@ impl ControlPlane {
     /// [`ControlError::NoRegistry`].
     pub fn registry(&self) -> Result<&RegistryDoor, ControlError> {
         self.registry.get().ok_or(ControlError::NoRegistry)
+    }
+
+    /// Opens the door to what watches traffic. The first one stays.
+    pub fn attach_monitoring(&self, monitoring: Arc<Monitoring>) {
+        self.monitoring.get_or_init(|| monitoring);
+    }
+
+    /// What watches traffic.
+    ///
+    /// # Errors
+    /// [`MonitoringError::Off`].
+    pub fn monitoring(&self) -> Result<&Arc<Monitoring>, MonitoringError> {
+        self.monitoring.get().ok_or(MonitoringError::Off)
+    }
+
+    /// The served version that `version` of `model` names: a number, an alias, or empty for the default.
+    ///
+    /// # Errors
+    /// [`ControlError::UnknownModel`], [`ControlError::NotServed`].
+    pub fn served(&self, model: &str, version: &str) -> Result<(ModelName, Version), ControlError> {
+        let name = known_name(model)?;
+        let found = self.manager.engine().find(model, version);
+        let found = found.map_err(|error| ControlError::NotServed { reason: error.to_string() })?;
+        Ok((name, found.id.version))
     }
 
     /// Loads or reloads a model for `who` and waits until it is served.

@@ -92,6 +92,11 @@ impl Manager {
         Manager::start_examined(config, backend, Some(Arc::new(ProbeExaminer::new(prober))), engine)
     }
 
+    /// What it loads for.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.shared.engine
+    }
+
     pub(in crate::serving) fn start_examined(
         config: ManagerConfig,
         backend: Arc<dyn Backend>,

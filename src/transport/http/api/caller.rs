@@ -82,6 +82,16 @@ impl Caller {
         Ok(Intent { actor, reason, request_id: self.request_id, if_match: self.if_match? })
     }
 
+    /// Whether this server may be told by the caller how to treat `model`.
+    pub(super) fn require_for(&self, role: Role, model: &str) -> Result<(), ApiError> {
+        Ok(self.who.require(role, Some(model))?)
+    }
+
+    /// Who it is, for the log.
+    pub(super) fn subject(&self) -> &str {
+        self.who.subject()
+    }
+
     /// Who asks something of the server itself.
     pub(super) fn require(&self, role: Role) -> Result<(), ApiError> {
         Ok(self.who.require(role, None)?)

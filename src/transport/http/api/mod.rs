@@ -12,6 +12,7 @@ mod deployment;
 pub(super) mod events;
 mod failure;
 
+mod monitoring;
 mod read;
 mod wire;
 #[cfg(test)]
@@ -65,6 +66,7 @@ pub(super) struct ApiState {
         (name = "models", description = "What is registered"),
         (name = "changes", description = "Tags, aliases, descriptions, deletion, approval"),
         (name = "deployments", description = "What is served"),
+        (name = "monitoring", description = "What versions are sent and answer"),
         (name = "history", description = "The log, and what follows from it"),
         (name = "server", description = "This server and its registry"),
     )
@@ -92,6 +94,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deployment::rollback))
         .routes(routes!(deployment::clone))
         .routes(routes!(deployment::diff))
+        .routes(routes!(monitoring::capture, monitoring::set_capture, monitoring::reset_capture))
         .routes(routes!(openapi))
 }
 

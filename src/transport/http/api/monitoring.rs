@@ -1,0 +1,154 @@
+//! What is known of traffic: drift against the baseline, and how it is captured.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::caller::{Body, Caller, json};
+use super::failure::{ApiError, ErrorBody};
+use crate::access::Role;
+use crate::control::monitoring::MonitoringError;
+use crate::error::Code;
+use crate::model::monitoring::{CaptureConfig, CaptureMode, Privacy};
+use crate::protocol::status::Failure;
+
+impl From<MonitoringError> for ApiError {
+    fn from(error: MonitoringError) -> ApiError {
+        ApiError::from(Failure::from(&error))
+    }
+}
+
+/// How a model is captured.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CaptureView {
+    /// The promise, by version: `off`, `best_effort`, `durable` or `audit`.
+    #[schema(value_type = Object)]
+    modes: std::collections::BTreeMap<String, &'static str>,
+    /// Rows that were to be written.
+    accepted: u64,
+    /// Rows that were.
+    written: u64,
+    /// Rows that were not, by reason.
+    #[schema(value_type = Object)]
+    dropped: std::collections::BTreeMap<String, u64>,
+    /// Requests of all models that wait to be written.
+    queue: usize,
+    /// Age in seconds of the oldest row, of all models, that is not in the store yet.
+    lag_s: f64,
+    /// What went wrong last, of all models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+}
+
+/// Show how a model is captured, and what became of its rows
+#[utoipa::path(get, path = "/api/v1/models/{model}/capture", tag = "monitoring", params(("model" = String, Path)),
+    responses((status = 200, body = CaptureView), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn capture(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(model): Path<String>,
+) -> Result<Response, ApiError> {
+    caller.read(&state, Some(&model))?;
+    let mut status = state.control.monitoring()?.captured();
+    let found = status.models.remove(&model).unwrap_or_default();
+    Ok(json(&CaptureView {
+        modes: found.modes.iter().map(|(version, mode)| (version.to_string(), mode.as_str())).collect(),
+        accepted: found.accepted,
+        written: found.written,
+        dropped: found.dropped,
+        queue: status.queue,
+        lag_s: status.lag.as_secs_f64(),
+        last_error: status.last_error,
+    }))
+}
+
+/// How a model is to be captured. What is absent is as the server has it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CaptureChange {
+    /// `off`, `best_effort`, `durable` or `audit`.
+    #[serde(default)]
+    mode: Option<String>,
+    /// The share of requests, 0 to 1.
+    #[serde(default)]
+    rate: Option<f64>,
+    /// Requests that took longer, in milliseconds, are always written.
+    #[serde(default)]
+    slow_ms: Option<u64>,
+    /// Answers whose two best scores are closer are always written.
+    #[serde(default)]
+    low_margin: Option<f64>,
+    /// So many requests after a load are always written.
+    #[serde(default)]
+    first: Option<u64>,
+    /// What is done to a feature's values first: `keep`, `drop`, `hmac`, `bucket:5`, ...
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    privacy: std::collections::BTreeMap<String, String>,
+}
+
+impl CaptureChange {
+    fn config(self) -> Result<CaptureConfig, ApiError> {
+        let wrong = |reason: String| ApiError::new(Code::InvalidArgument, reason);
+        let mode = self.mode.map(|word| {
+            let at = CaptureMode::WORDS.iter().position(|known| *known == word);
+            at.and_then(|at| CaptureMode::ALL.get(at)).copied()
+        });
+        if mode == Some(None) {
+            return Err(wrong(format!("\"mode\" is one of {}", CaptureMode::WORDS.join(", "))));
+        }
+        if self.low_margin.is_some_and(|margin| !margin.is_finite() || margin < 0.0) {
+            return Err(wrong("\"low_margin\" is a number of at least 0".to_owned()));
+        }
+        let policy = |(feature, text): (String, String)| {
+            let policy = text.parse::<Privacy>().map_err(|error| wrong(format!("\"{feature}\": {error}")))?;
+            Ok((feature, policy))
+        };
+        Ok(CaptureConfig {
+            mode: mode.flatten(),
+            rate: self.rate,
+            slow: self.slow_ms.map(Duration::from_millis),
+            low_margin: self.low_margin,
+            first: self.first,
+            privacy: self.privacy.into_iter().map(policy).collect::<Result<_, ApiError>>()?,
+        })
+    }
+}
+
+/// Capture a model in another way, from now on, on this server
+///
+/// Holds until the server ends or it is changed again; what should last belongs into `model.toml`.
+#[utoipa::path(put, path = "/api/v1/models/{model}/capture", tag = "monitoring", params(("model" = String, Path)),
+    request_body = CaptureChange, responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn set_capture(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(model): Path<String>,
+    Body(change): Body<CaptureChange>,
+) -> Result<StatusCode, ApiError> {
+    caller.require_for(Role::Promoter, &model)?;
+    let (model, _) = state.control.served(&model, "")?;
+    tracing::info!(model = %model, by = caller.subject(), change = ?change, "captured in another way from now on");
+    state.control.monitoring()?.configure(&model, Some(change.config()?))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Capture a model as its files and the server's settings say
+#[utoipa::path(delete, path = "/api/v1/models/{model}/capture", tag = "monitoring", params(("model" = String, Path)),
+    responses((status = 204), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn reset_capture(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(model): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    caller.require_for(Role::Promoter, &model)?;
+    let (model, _) = state.control.served(&model, "")?;
+    tracing::info!(model = %model, by = caller.subject(), "captured as configured from now on");
+    state.control.monitoring()?.configure(&model, None)?;
+    Ok(StatusCode::NO_CONTENT)
+}
