@@ -13,4 +13,10 @@
 //!
 //! It never changes an answer, never blocks a request, and never says `ok` of what it has seen too little of.
 
+pub mod profile;
+pub mod baseline;
+pub mod builder;
+mod format;
 pub mod report;
+
+pub use self::format::FormatError;
