@@ -15,3 +15,6 @@
 
 pub mod report;
 pub mod distance;
+
+#[cfg(test)]
+mod golden;
