@@ -18,5 +18,8 @@ pub mod baseline;
 pub mod builder;
 mod format;
 pub mod report;
+pub mod distance;
 
+#[cfg(test)]
+mod golden;
 pub use self::format::FormatError;
