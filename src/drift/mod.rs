@@ -17,9 +17,13 @@ pub mod profile;
 pub mod baseline;
 pub mod builder;
 mod format;
-pub mod report;
 pub mod distance;
+pub mod report;
+pub mod decide;
+pub mod config;
+pub mod pane;
 
 #[cfg(test)]
 mod golden;
+
 pub use self::format::FormatError;
