@@ -22,6 +22,8 @@ pub mod report;
 pub mod decide;
 pub mod config;
 pub mod pane;
+mod metrics;
+pub mod monitor;
 
 #[cfg(test)]
 mod golden;
