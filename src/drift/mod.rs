@@ -13,4 +13,19 @@
 //!
 //! It never changes an answer, never blocks a request, and never says `ok` of what it has seen too little of.
 
+pub mod profile;
+pub mod baseline;
+pub mod builder;
+mod format;
+pub mod distance;
 pub mod report;
+pub mod decide;
+pub mod config;
+pub mod pane;
+mod metrics;
+pub mod monitor;
+
+#[cfg(test)]
+mod golden;
+
+pub use self::format::FormatError;
