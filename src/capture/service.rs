@@ -22,7 +22,7 @@ use super::shared::{OutlierHook, Shared};
 use super::ship::{Shipper, spool_path};
 use super::tap::{CaptureTap, TapState};
 use super::writer::{self, Writer};
-use crate::infer::{ObservationQueue, Tap, TappedVersion};
+use crate::infer::{ObservationQueue, Tap, TapSource, TappedVersion};
 use crate::metrics::Registry;
 use crate::model::ModelName;
 use crate::model::monitoring::{CaptureConfig, CaptureMode};
@@ -209,6 +209,12 @@ impl Capture {
         writer::abandon(&self.shared);
         self.shared.sealed.end(ends);
         join(threads.shipper, ends);
+    }
+}
+
+impl TapSource for Capture {
+    fn tap(&self, version: &TappedVersion, _folder: Option<&Path>) -> Option<Arc<dyn Tap>> {
+        Capture::tap(self, version)
     }
 }
 
