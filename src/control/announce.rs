@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::registry::Registry;
 use crate::registry::signals::{self, Signal};
+use crate::registry::{Registry, RegistryError};
 
 /// Signals that may wait for the store.
 const WAITING_MAX: usize = 256;
@@ -63,12 +63,9 @@ impl Announcements {
 async fn write(registry: &Registry, scope: &str, signal: &Signal) {
     let mut pause = Duration::from_millis(500);
     for attempt in 1..=TRIES {
-        let error = match signals::append(registry.store(), scope, signal).await {
-            Ok(number) => {
-                tracing::debug!(scope, kind = signal.kind.name(), number, "a signal was written");
-                return;
-            }
-            Err(error) => error,
+        let Err(error) = append(registry, scope, signal).await else {
+            tracing::debug!(scope, kind = signal.kind.name(), "a signal was written");
+            return;
         };
         if attempt == TRIES {
             tracing::warn!(scope, kind = signal.kind.name(), %error, "a signal is not written: the store did not take it");
@@ -77,4 +74,15 @@ async fn write(registry: &Registry, scope: &str, signal: &Signal) {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// Writes a signal, if the registry is still there: a folder that was moved away must not be made anew. What every
+/// replica sees is written once.
+async fn append(registry: &Registry, scope: &str, signal: &Signal) -> Result<(), RegistryError> {
+    registry.check_place().await?;
+    match signal.replica {
+        Some(_) => signals::append(registry.store(), scope, signal).await.map(drop)?,
+        None => signals::append_once(registry.store(), scope, signal).await?,
+    }
+    Ok(())
 }

@@ -1,20 +1,25 @@
-//! Golden answers: what a version gave for a sample when it was registered, to be compared with what it gives later. Pure:
-//! whoever compares runs the model.
+//! Golden answers: what a version gave for a sample when it was registered, compared with what it gives when it is loaded
+//! to be served. Whoever asks runs the model.
 //!
 //! The file is a request and an answer in the infer protocol's form, so that it can be replayed with any client:
 //! `{"tolerance": 0.001, "inputs": [{"name", "shape", "datatype", "data"}], "outputs": […]}`.
+
+use std::path::Path;
 
 use bytes::Bytes;
 use serde_json::{Number, Value, json};
 
 use super::sample;
 use crate::model::{Signature, TensorSpec};
-use crate::serving::element_difference;
+use crate::serving::{Judge, RunOnce, element_difference};
 use crate::tensor::{DataType, StringsIter, Tensor};
 
 /// Largest difference, relative and absolute, that counts as equal: builds, processors and thread counts sum in
 /// different orders. Half precision counts within its own steps; whole numbers and texts must be equal.
 pub const TOLERANCE: f64 = 1e-3;
+
+/// Longest golden file that is read, in bytes. A registration keeps 2 MiB of tensors at most.
+const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// Inputs and the outputs that belong to them.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +71,7 @@ pub fn check(golden: &Golden, outputs: &[Tensor]) -> Result<(), String> {
         };
         if (found.dtype(), found.shape()) != (expected.dtype(), expected.shape()) {
             return Err(format!(
-                "output '{name}' is {}{} and was {}{} when the version was registered",
+                "output '{name}' is {}{} and was {}{}",
                 found.dtype(),
                 found.shape(),
                 expected.dtype(),
@@ -76,12 +81,28 @@ pub fn check(golden: &Golden, outputs: &[Tensor]) -> Result<(), String> {
         let difference =
             element_difference(expected.dtype(), found.data(), expected.data(), golden.tolerance);
         if let Some(difference) = difference {
-            return Err(format!(
-                "output '{name}' is not what it was when the version was registered: {difference}"
-            ));
+            return Err(format!("output '{name}' is not what it was: {difference}"));
         }
     }
     Ok(())
+}
+
+/// Judges versions by the golden file that was registered with them.
+#[derive(Debug)]
+pub struct GoldenJudge;
+
+impl Judge for GoldenJudge {
+    fn judge(&self, golden: &Path, tolerance: Option<f64>, run: &mut RunOnce<'_>) -> Result<(), String> {
+        let unusable = |reason: String| format!("the golden file cannot be used: {reason}");
+        let len = std::fs::metadata(golden).map_err(|error| unusable(error.to_string()))?.len();
+        if len > FILE_BYTES_MAX {
+            return Err(unusable(format!("it has {len} bytes, more than {FILE_BYTES_MAX}")));
+        }
+        let bytes = std::fs::read(golden).map_err(|error| unusable(error.to_string()))?;
+        let mut golden = Golden::from_json(&bytes).map_err(unusable)?;
+        golden.tolerance = tolerance.unwrap_or(golden.tolerance);
+        check(&golden, &run(&golden.inputs)?)
+    }
 }
 
 /// The datatype that a tensor of the file states.
@@ -182,6 +203,28 @@ mod tests {
         assert_eq!(Golden::from_json(&bytes).unwrap(), golden);
         let not_utf8 = tensor("s", DataType::Bytes, &Bytes::from_static(b"\x01\0\0\0\xff\0\0\0\0"));
         assert_eq!(super::tests::golden(vec![not_utf8]).to_json(), None);
+    }
+
+    #[test]
+    fn a_judge_reads_the_file_and_may_be_told_to_be_generous() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("golden.json");
+        std::fs::write(&path, golden(vec![fp32(&[1.0])]).to_json().unwrap()).unwrap();
+        let judge = |answer: f32, tolerance: Option<f64>| {
+            let mut run = |inputs: &[Tensor]| {
+                assert_eq!(inputs, golden(Vec::new()).inputs);
+                Ok(vec![fp32(&[answer])])
+            };
+            GoldenJudge.judge(&path, tolerance, &mut run)
+        };
+        judge(1.0005, None).unwrap();
+        assert!(judge(1.0005, Some(0.0)).unwrap_err().contains("output 'y'"));
+        assert!(judge(1.01, None).unwrap_err().contains("output 'y'"));
+        judge(1.01, Some(0.1)).unwrap();
+        let mut refuses = |_: &[Tensor]| Err("the model refused it".to_owned());
+        assert!(GoldenJudge.judge(&path, None, &mut refuses).unwrap_err().contains("refused"));
+        std::fs::write(&path, "{").unwrap();
+        assert!(judge(1.0, None).unwrap_err().contains("cannot be used"));
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub struct ModelConfig {
     pub warmup: WarmupConfig,
     /// Largest difference between rows run together and apart, relative and absolute, that still counts as equal.
     pub batch_tolerance: f64,
+    /// Whether a version of a registry must answer its golden inputs as it did when it was registered.
+    pub golden_check: bool,
+    /// Largest difference, relative and absolute, from the golden outputs; `None` takes the one registered with them.
+    pub golden_tolerance: Option<f64>,
     /// Whether a dimension of 0 is passed to the model. Off unless the probe showed that the model survives it.
     pub allow_empty: Option<bool>,
     /// For each output, the file in the model's folder that names its classes, one a line.
@@ -45,6 +49,8 @@ impl Default for ModelConfig {
             runtime: RuntimeConfig::default(),
             warmup: WarmupConfig::default(),
             batch_tolerance: 1e-4,
+            golden_check: true,
+            golden_tolerance: None,
             allow_empty: None,
             label_files: BTreeMap::new(),
             monitoring: MonitoringConfig::default(),

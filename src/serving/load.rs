@@ -10,6 +10,7 @@ use super::catalog::Catalog;
 use super::examine::{ExamineError, Examiner};
 use super::metrics::{ServingMetrics, VersionMetrics};
 use super::plan::{BatchRefused, Findings, Machine, Rows, inline_run, plan_batch, plan_threads};
+use super::replay::{GoldenFile, Judge, replay};
 use super::repository::{MODEL_FILE, VersionFiles};
 use super::servable::Farewell;
 use super::settings::Settings;
@@ -42,6 +43,9 @@ pub(super) enum LoadError {
     /// The batch size does not fit the model.
     #[error(transparent)]
     Batch(#[from] BatchRefused),
+    /// It does not answer as it did when it was registered.
+    #[error("{0}")]
+    Golden(String),
     /// Its workers could not be started.
     #[error("the workers could not be started: {0}")]
     Scheduler(#[from] SchedulerError),
@@ -78,17 +82,21 @@ pub(super) struct Loader {
     pub(super) events: EventBus,
     /// Who watches versions.
     pub(super) taps: Arc<OnceLock<Arc<dyn TapSource>>>,
+    /// Who judges golden outputs.
+    pub(super) judge: OnceLock<Arc<dyn Judge>>,
     /// Numbers the loads of the process, from 1.
     pub(super) serial: AtomicU64,
 }
 
 impl Loader {
-    /// Loads one version and starts its workers. It is not served until it is published.
+    /// Loads one version and starts its workers. It is not served until it is published. With `golden` it must answer
+    /// that.
     pub(super) fn load(
         &self,
         id: &ModelId,
         files: &VersionFiles,
         settings: &Settings,
+        golden: Option<&GoldenFile>,
     ) -> Result<Arc<Servable>, LoadError> {
         let started = Instant::now();
         let serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
@@ -110,6 +118,10 @@ impl Loader {
         parsed.check_signature(model.signature(), &settings.origin)?;
         settle_batch(&mut parsed, model.signature(), &findings)?;
         self.warm_up(&*model, &parsed, &findings)?;
+        if let Some(golden) = golden {
+            let judge = self.judge.get().map(|judge| &**judge);
+            replay(judge, golden, &*model, &parsed.config).map_err(LoadError::Golden)?;
+        }
         let farewell = Farewell {
             catalog: Arc::clone(&self.catalog),
             events: self.events.clone(),

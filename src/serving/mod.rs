@@ -22,6 +22,7 @@ mod settings;
 mod examine;
 mod validator;
 mod plan;
+mod replay;
 mod load;
 mod manager;
 mod error;
@@ -34,6 +35,7 @@ pub use self::manager::{
     DeployedModel, DeployedStatus, DeployedVersion, LoadFailure, LoadRequest, Manager, ManagerConfig,
     ModelControl, NameTaken, RepositoryError,
 };
+pub use self::replay::{GoldenFile, Judge, RunOnce};
 pub use self::servable::Servable;
 pub use self::state::{IndexEntry, ServableState};
 pub use self::table::{Routing, SplitKey, SplitKeys};

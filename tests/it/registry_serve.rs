@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,10 +13,10 @@ use tempfile::TempDir;
 use weir::error::Coded;
 use weir::model::{ModelName, Version};
 use weir::registry::ops::{alias, deploy};
-use weir::registry::signals::{self, Signal};
+use weir::registry::signals::{self, Signal, SignalKind};
 use weir::registry::{
-    Actor, Health, Intent, Lease, LoadedState, ModelState, Op, Refusal, Registry, RegistryError, Store,
-    StoreOptions, blobs, leases,
+    Actor, FileRef, Health, Intent, Lease, LoadedState, ModelState, Op, Refusal, Registry, RegistryError,
+    Store, StoreOptions, blobs, leases,
 };
 
 use crate::support::{Server, get, post, root, until};
@@ -54,13 +55,25 @@ impl House {
 
     /// The next version, of one file.
     fn register(&self, content: Vec<u8>) {
-        let file = blobs::put_bytes(self.registry.store(), "model.onnx", Bytes::from(content));
-        let file = self.runtime.block_on(file).unwrap();
-        let record = json!({
+        self.register_golden(content, None);
+    }
+
+    fn put(&self, path: &str, content: Vec<u8>) -> FileRef {
+        let file = blobs::put_bytes(self.registry.store(), path, Bytes::from(content));
+        self.runtime.block_on(file).unwrap()
+    }
+
+    /// The next version, of one file, that must answer `golden`.
+    fn register_golden(&self, content: Vec<u8>, golden: Option<Vec<u8>>) {
+        let file = self.put("model.onnx", content);
+        let mut record = json!({
             "files": [file], "model_file": "model.onnx", "digest": "", "source": "", "inputs": [], "outputs": [],
             "onnx": { "ir_version": 8, "opsets": {}, "producer": "", "operators": {}, "parameters": 0 },
-            "validation": { "onnxruntime": "", "load_us": 0, "memory_bytes": 0, "batching": "" },
+            "validation": { "onnxruntime": "ORT 1", "load_us": 0, "memory_bytes": 0, "batching": "" },
         });
+        if let Some(golden) = golden {
+            record["validation"]["golden"] = json!(self.put("weir-golden.json", golden));
+        }
         self.commit(|state| {
             let record = serde_json::from_value(record.clone()).unwrap();
             let version = state.next_version().unwrap();
@@ -101,7 +114,11 @@ impl House {
     }
 
     fn server(&self, replica: &str) -> Server {
-        let cache = self.folder.path().join(format!("cache-{replica}"));
+        self.server_with(replica, &format!("cache-{replica}"))
+    }
+
+    fn server_with(&self, replica: &str, cache: &str) -> Server {
+        let cache = self.folder.path().join(cache);
         let location = self.location();
         Server::start(&[
             Path::new("--registry"),
@@ -113,6 +130,37 @@ impl House {
             Path::new("--registry-poll-interval"),
             Path::new("200ms"),
         ])
+    }
+
+    /// Every signal about the model, as kind and reason.
+    fn signals(&self) -> Vec<(SignalKind, String)> {
+        let store = self.registry.store();
+        self.runtime.block_on(async {
+            let mut found = Vec::new();
+            for number in 1..=signals::last(store, &digits()).await.unwrap() {
+                let signal = signals::read(store, &digits(), number).await.unwrap().unwrap();
+                found.push((signal.kind, signal.reason));
+            }
+            found
+        })
+    }
+
+    /// Waits until `count` signals are of this kind; returns their reasons.
+    fn told(&self, kind: SignalKind, count: usize) -> Vec<String> {
+        let mut reasons = Vec::new();
+        until("a signal is written", || {
+            reasons = self.signals().into_iter().filter(|told| told.0 == kind).map(|told| told.1).collect();
+            reasons.len() >= count
+        });
+        reasons
+    }
+
+    /// Runs `weir ARGS… --registry … --json`: exit code and answer.
+    fn weir(&self, args: &[&str]) -> (i32, Value) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let done = command.args(args).arg("--registry").arg(self.location()).arg("--json").output().unwrap();
+        let text = String::from_utf8(done.stdout).unwrap();
+        (done.status.code().unwrap(), serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}")))
     }
 
     /// Waits until the leases of `replicas` say that `rev` was carried out, or was not; returns them.
@@ -270,7 +318,8 @@ fn metric(server: &Server, name: &str) -> f64 {
 fn two_servers_serve_what_one_registry_deploys() {
     let (house, golden) = (House::open(), Arc::new(Golden::read()));
     let first = house.deploy("1");
-    let (a, b) = (house.server("a"), house.server("b"));
+    // Of one host, with one folder for their copies.
+    let (a, b) = (house.server_with("a", "cache"), house.server_with("b", "cache"));
     house.carried_out(&["a", "b"], first, true);
     let (on_a, on_b) = (Load::start(&golden, &a.http), Load::start(&golden, &b.http));
 
@@ -319,7 +368,7 @@ fn two_servers_serve_what_one_registry_deploys() {
     let lease = house.carried_out(&["a"], rev, true).remove(0);
     assert_eq!(lease.models[&digits()].loaded.len(), 2, "the replaced one is kept: {lease:?}");
     golden.until(&a.http, "", "1");
-    let b = house.server("b");
+    let b = house.server_with("b", "cache");
     house.carried_out(&["b"], rev, true);
     assert_eq!(golden.ask(&b.http, "", "x").unwrap(), "1");
     on_a.goes_on();
@@ -421,4 +470,136 @@ fn what_becomes_of_a_deployment_is_an_event() {
     assert!(told[1].reason.contains("version 3"), "{told:?}");
     assert_eq!((told[2].rev, told[2].version, told[2].replica.as_deref()), (rev, Some(v(2)), Some("a")));
     assert_eq!(server.stop().0, Some(0));
+}
+
+#[test]
+fn a_version_that_answers_otherwise_than_at_its_registration_is_not_switched_to() {
+    let (house, golden) = (House::open(), Golden::read());
+    let model = std::fs::read(root().join("models/digits/2/model.onnx")).unwrap();
+    let told = |outputs: &str| json!({ "tolerance": 1e-3, "inputs": golden.inputs, "outputs": golden.outputs[outputs] });
+    // Versions 4 and 5 are the model of version 2; only the fifth came with what that answers.
+    house.register_golden(model.clone(), Some(told("1").to_string().into()));
+    house.register_golden(model, Some(told("2").to_string().into()));
+    let rev = house.deploy("1");
+    let a = house.server("a");
+    house.carried_out(&["a"], rev, true);
+    let rev = house.deploy("4");
+    let lease = house.carried_out(&["a"], rev, false).remove(0);
+    let model = &lease.models[&digits()];
+    assert_eq!((model.health, model.loaded.get(&v(1))), (Health::Degraded, Some(&LoadedState::Serving)));
+    let error = model.error.clone().unwrap_or_default();
+    for expected in ["version 4", "registered, by ORT 1", "output '", "golden_check"] {
+        assert!(error.contains(expected), "{expected} in {error}");
+    }
+    assert_eq!(golden.ask(&a.http, "", "x").unwrap(), "1");
+    let reasons = house.told(SignalKind::DeploymentFailed, 1);
+    assert!(reasons[0].contains("golden"), "{reasons:?}");
+    let rev = house.deploy("5");
+    house.carried_out(&["a"], rev, true);
+    // The operator may know better.
+    let change = deploy::SpecChange {
+        settings: [("golden_check".to_owned(), Some(Value::from(false)))].into(),
+        ..deploy::SpecChange::default()
+    };
+    let rev = house.commit(|state| deploy::deploy(state, "default", "4", &change));
+    house.carried_out(&["a"], rev, true);
+}
+
+#[test]
+fn a_damaged_log_is_told_once_and_served_on() {
+    let (house, golden) = (House::open(), Golden::read());
+    let rev = house.deploy("1");
+    let (a, b) = (house.server("a"), house.server("b"));
+    house.carried_out(&["a", "b"], rev, true);
+    let next = house.location().join(format!("models/digits/log/{:020}.json", rev + 1));
+    std::fs::write(&next, "{}").unwrap();
+    for server in [&a, &b] {
+        until("the damage is seen", || metric(server, "weir_registry_damaged_models") == 1.0);
+    }
+    let reasons = house.told(SignalKind::RegistryIntegrityFailed, 1);
+    assert!(reasons[0].contains(&format!("revision {}", rev + 1)), "{reasons:?}");
+    // One that starts sees it, too.
+    drop(b);
+    let b = house.server("b");
+    until("the damage is seen", || metric(&b, "weir_registry_damaged_models") == 1.0);
+    // It has told what it had to when it tells of a deployment that was made after the damage was mended.
+    std::fs::remove_file(&next).unwrap();
+    let rev = house.deploy("2");
+    house.carried_out(&["a", "b"], rev, true);
+    // Each served version 1 at its start, b twice.
+    house.told(SignalKind::DeploymentReady, 5);
+    assert_eq!(house.told(SignalKind::RegistryIntegrityFailed, 1).len(), 1, "{:?}", house.signals());
+    for server in [&a, &b] {
+        assert_eq!(metric(server, "weir_registry_damaged_models"), 0.0);
+        assert!(metric(server, "weir_registry_staleness_seconds") < 30.0, "it could be reached all the time");
+    }
+    assert_eq!(golden.ask(&a.http, "", "x").unwrap(), "2");
+}
+
+#[test]
+fn a_start_with_a_deployment_that_does_not_load_serves_the_one_before() {
+    let (house, golden) = (House::open(), Golden::read());
+    let before = house.deploy("1");
+    let rev = house.deploy("3");
+    let a = house.server("a");
+    assert_eq!(golden.ask(&a.http, "", "x").unwrap(), "1", "it is ready, so it serves");
+    let lease = house.carried_out(&["a"], rev, false).remove(0);
+    let model = &lease.models[&digits()];
+    assert_eq!(
+        (model.health, model.reason.as_str()),
+        (Health::Degraded, format!("the deployment of revision {before} is served").as_str())
+    );
+    assert!(model.error.as_deref().is_some_and(|error| error.contains("version 3")), "{model:?}");
+    let reasons = house.told(SignalKind::DeploymentDegraded, 1);
+    assert!(reasons[0].contains(&format!("revision {before} is served instead")), "{reasons:?}");
+    assert_eq!(metric(&a, "weir_registry_not_served{model=\"digits\"}"), 1.0);
+    let rev = house.deploy("2");
+    house.carried_out(&["a"], rev, true);
+    assert_eq!(golden.ask(&a.http, "", "x").unwrap(), "2");
+    house.told(SignalKind::DeploymentReady, 1);
+    assert_eq!(house.told(SignalKind::DeploymentDegraded, 1).len(), 1);
+    assert_eq!(metric(&a, "weir_registry_not_served{model=\"digits\"}"), 0.0);
+}
+
+#[test]
+fn waiting_ends_when_every_replica_serves_it_or_one_cannot() {
+    let house = House::open();
+    let rev = house.deploy("1");
+    let (a, b) = (house.server("a"), house.server("b"));
+    house.carried_out(&["a", "b"], rev, true);
+    let deploy = |version: &str| {
+        let version = format!("digits@{version}");
+        house.weir(&["deploy", &version, "--reason", "a test", "--wait", "--timeout", "80s"])
+    };
+    let (code, answer) = deploy("2");
+    assert_eq!(code, 0, "{answer}");
+    let golden = Golden::read();
+    for server in [&a, &b] {
+        assert_eq!(golden.ask(&server.http, "", "x").unwrap(), "2", "{answer}");
+    }
+    let states = |answer: &Value| -> BTreeMap<String, (String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let all = answer["replicas"].as_array().cloned().unwrap_or_default();
+        all.iter().map(|one| (text(&one["replica"]), (text(&one["state"]), text(&one["reason"])))).collect()
+    };
+    let all = states(&answer);
+    assert_eq!(all.len(), 2, "{answer}");
+    assert!(all.values().all(|(state, _)| state == "served"), "{answer}");
+    // Only b cannot have version 1: a file is in the way of its copies. To a, which had it before, nothing happens.
+    drop(b);
+    let blocked = house.folder.path().join("blocked");
+    let b = house.server_with("b", "blocked");
+    house.carried_out(&["b"], house.runtime.block_on(house.registry.state(&digits())).unwrap().rev, true);
+    let id = house.registry.info().registry_id.to_string();
+    let models = blocked.join(id).join("models/digits");
+    std::fs::rename(&models, models.with_file_name("away")).unwrap();
+    std::fs::write(&models, "in the way").unwrap();
+    let (code, answer) = deploy("1");
+    assert_eq!(code, 4, "{answer}");
+    let all = states(&answer);
+    let (state, reason) = &all["b"];
+    assert_eq!(state, "failed", "{answer}");
+    assert!(reason.contains("version 1"), "{answer}");
+    assert_ne!(all["a"].0, "failed", "{answer}");
+    assert_eq!(golden.ask(&b.http, "", "x").unwrap(), "2", "it serves on");
 }

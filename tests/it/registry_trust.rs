@@ -14,7 +14,7 @@ use weir::registry::{
     blobs,
 };
 
-use crate::support::copy_dir;
+use crate::support::{Server, copy_dir, get, post, until};
 
 /// A registry in a folder, with its model `digits`, and `fused`, which is made from it.
 struct Fixture {
@@ -344,6 +344,54 @@ fn signed_revisions_are_proved_and_others_refused() {
     assert_eq!(fixture.weir(&["audit", "verify"]).0, 0, "it was taken as it is");
     let (_, out, _) = fixture.weir(&["keys", "ls"]);
     assert!(out.contains("counts"), "{out}");
+}
+
+#[test]
+fn a_server_signs_what_is_changed_through_it() {
+    let fixture = Fixture::new();
+    let key = fixture.beside("key.pem");
+    let made = Command::new(env!("CARGO_BIN_EXE_weir")).args(["keys", "new", &key]).output().unwrap();
+    assert!(made.status.success());
+    let with = [("WEIR_REGISTRY_SIGNING_KEY", key.as_str())];
+    assert_eq!(fixture.weir_with(&["keys", "add", "--reason", "sign"], &with).0, 0);
+    let (root, cache) = (fixture.root(), fixture.beside("cache"));
+    // It follows a deployment that no model has: the versions of this registry are no models.
+    let common = [
+        "--registry",
+        root.to_str().unwrap(),
+        "--registry-deployment",
+        "none",
+        "--registry-cache-dir",
+        &cache,
+    ];
+    let change = |server: &Server, to: &str| {
+        let body = format!(r#"{{"set": {{"stage": "{to}"}}, "reason": "a test"}}"#);
+        let path = "/api/v1/models/digits/tags";
+        post(&server.http, path, "content-type: application/json\r\n", body.as_bytes()).unwrap()
+    };
+    let unsigned = Server::start(&common);
+    until("the registry is reached", || {
+        get(&unsigned.http, "/api/v1/models/digits").is_ok_and(|(status, _)| status == 200)
+    });
+    let (status, body) = change(&unsigned, "test");
+    assert!((400..500).contains(&status) && body.contains("must be signed"), "{status} {body}");
+    drop(unsigned);
+    let server = Server::start(&[&common[..], &["--registry-signing-key", &key]].concat());
+    until("the registry is reached", || {
+        get(&server.http, "/api/v1/models/digits").is_ok_and(|(status, _)| status == 200)
+    });
+    let (status, body) = change(&server, "test");
+    assert_eq!(status, 200, "{body}");
+    let revision: Value =
+        serde_json::from_slice(&std::fs::read(fixture.revision("digits", 7)).unwrap()).unwrap();
+    let (_, keys, _) = fixture.weir(&["keys", "ls"]);
+    assert!(keys.contains(revision["sig"]["key"].as_str().unwrap()), "{keys}");
+    let report = fixture.json(&["audit", "verify"]);
+    assert_eq!((&report["signed"], &report["key_records"]), (&1.into(), &1.into()), "{report}");
+    assert_eq!(change(&server, "live").0, 200);
+    assert_eq!(fixture.json(&["audit", "verify"])["signed"], 2);
+    flip(&fixture.revision("digits", 8), "a test", "a tset");
+    fixture.is_bad(&["audit", "verify"], "revision 8: its signature is wrong");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub use self::child::child_main;
 pub use self::compare::element_difference;
 pub use self::exercise::ProbeSubject;
 pub use self::prober::{ProbeLimits, Prober, ProberSettings};
-pub use self::sample::{SampleOutcome, SampleRun, SampleTensors};
+pub use self::sample::{SampleOutcome, SampleRun, SampleTensors, run_sample};
 pub use self::verdict::{Exercised, Outcome, RowIndependence, SeenTensor, Verdict, ZeroSize};
 pub use self::warm::warm_up;
 

@@ -90,20 +90,46 @@ pub(super) fn run_given(
     inputs: &SampleTensors,
     tolerance: f64,
 ) -> SampleOutcome {
-    let mut held: Vec<Option<Held>> = Vec::new();
+    let held = match hold(signature, &inputs.0) {
+        Ok(held) => held,
+        Err(why) => return SampleOutcome::Missing(why),
+    };
+    finish(signature, instance, &views(&held), inputs.clone(), tolerance)
+}
+
+/// What `instance` gives for `inputs`: every output, in the order of the signature.
+///
+/// # Errors
+/// Why it gives nothing, in a line.
+pub fn run_sample(
+    signature: &Signature,
+    instance: &mut dyn Instance,
+    inputs: &[Tensor],
+) -> Result<Vec<Tensor>, String> {
+    let held = hold(signature, inputs)?;
+    let outputs = instance.run(&views(&held)).map_err(|error| format!("the model refused it: {error}"))?;
+    let outputs = signature.outputs.iter().zip(outputs).map(|(spec, output)| tensor(&spec.name, &output));
+    outputs.collect::<Option<_>>().ok_or_else(|| "an output is shorter than its shape".to_owned())
+}
+
+/// `inputs` in the order of the signature, in memory that a runtime can read.
+fn hold(signature: &Signature, inputs: &[Tensor]) -> Result<Vec<Option<Held>>, String> {
+    let mut held = Vec::new();
     for spec in &signature.inputs {
-        let given = inputs.0.iter().find(|tensor| **tensor.name() == *spec.name);
+        let given = inputs.iter().find(|tensor| **tensor.name() == *spec.name);
         if given.is_none() && !spec.optional {
-            return SampleOutcome::Missing(format!("the sample has no input '{}'", spec.name));
+            return Err(format!("the sample has no input '{}'", spec.name));
         }
         held.push(given.map(Held::new));
     }
-    let unknown = inputs.0.iter().find(|tensor| signature.input(tensor.name()).is_none());
-    if let Some(tensor) = unknown {
-        return SampleOutcome::Missing(format!("the model has no input '{}'", tensor.name().escape_debug()));
+    match inputs.iter().find(|tensor| signature.input(tensor.name()).is_none()) {
+        Some(tensor) => Err(format!("the model has no input '{}'", tensor.name().escape_debug())),
+        None => Ok(held),
     }
-    let views: Vec<Option<Input<'_>>> = held.iter().map(|held| held.as_ref().map(Held::as_input)).collect();
-    finish(signature, instance, &views, inputs.clone(), tolerance)
+}
+
+fn views(held: &[Option<Held>]) -> Vec<Option<Input<'_>>> {
+    held.iter().map(|held| held.as_ref().map(Held::as_input)).collect()
 }
 
 /// The same on inputs that were made up for it.

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! A new deployment that cannot be served has *failed*, whether an older one goes on or not; one that was served and is
-//! not any more is *degraded*. Loading is no news.
+//! not any more is *degraded*, and so is one instead of which an earlier one is served since a start. Loading is no news.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -20,6 +21,8 @@ use crate::registry::{Health, LoadedState, ModelLease};
 #[derive(Debug, Default)]
 pub(super) struct HealthHistory {
     told: BTreeMap<ModelName, Told>,
+    /// Models of which an earlier deployment is served since a start, and its revision.
+    pub(super) instead: BTreeMap<ModelName, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +45,7 @@ impl HealthHistory {
         let mut news = Vec::new();
         for (model, lease) in models {
             let told = self.told.entry(model.clone()).or_default();
-            let Some((kind, reason)) = told.next(lease) else { continue };
+            let Some((kind, reason)) = told.next(lease, self.instead.get(model).copied()) else { continue };
             news.push((
                 model.clone(),
                 Signal {
@@ -63,7 +66,7 @@ impl HealthHistory {
 }
 
 impl Told {
-    fn next(&mut self, lease: &ModelLease) -> Option<(SignalKind, String)> {
+    fn next(&mut self, lease: &ModelLease, instead: Option<u64>) -> Option<(SignalKind, String)> {
         let serves = lease.loaded.values().any(|state| *state == LoadedState::Serving);
         match lease.health {
             Health::Loading => None,
@@ -94,11 +97,30 @@ impl Told {
                 }
                 self.trouble = Some(trouble);
                 let was_served = self.ready == Some(lease.rev);
-                let kind =
-                    if was_served { SignalKind::DeploymentDegraded } else { SignalKind::DeploymentFailed };
-                Some((kind, error))
+                Some(match instead {
+                    Some(rev) => {
+                        let reason = format!("the deployment of revision {rev} is served instead: {error}");
+                        (SignalKind::DeploymentDegraded, reason)
+                    }
+                    None if was_served => (SignalKind::DeploymentDegraded, error),
+                    None => (SignalKind::DeploymentFailed, error),
+                })
             }
         }
+    }
+}
+
+/// A replica could not read the registry for a while.
+pub(super) fn stale(replica: &str, away: Duration, now: DateTime<Utc>) -> Signal {
+    Signal {
+        kind: SignalKind::RegistryStale,
+        rev: 0,
+        deployment: None,
+        version: None,
+        replica: Some(replica.to_owned()),
+        time: now,
+        reason: format!("the registry could not be read for {} s", away.as_secs()),
+        detail: serde_json::Map::new(),
     }
 }
 
@@ -156,6 +178,13 @@ mod tests {
             &[ready.clone(), lease(3, Failed, None, "gone"), ready.clone()],
             &["deployment.ready", "deployment.degraded", "deployment.recovered"],
         );
+        let mut history = HealthHistory::default();
+        let models = BTreeMap::from([("iris".parse().unwrap(), lease(5, Degraded, Some(1), "broken"))]);
+        history.instead.insert("iris".parse().unwrap(), 3);
+        let news = history.news(&models, "a", "default", Utc::now());
+        let (kind, reason) = (news[0].1.kind.name(), news[0].1.reason.as_str());
+        assert_eq!(kind, "deployment.degraded");
+        assert_eq!(reason, "the deployment of revision 3 is served instead: broken");
         // Undeployed and deployed again.
         check(&[ready.clone(), lease(4, Ok, None, ""), ready], &["deployment.ready", "deployment.ready"]);
     }

@@ -6,11 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
+
 use super::FollowConfig;
 use crate::model::ModelName;
 use crate::registry::cache::{load_info, save_info};
+use crate::registry::signals::{Signal, SignalKind};
 use crate::registry::{
-    ModelState, Registry, RegistryError, RegistryInfo, RegistryOptions, Seen, Store, View,
+    FoldError, ModelState, Registry, RegistryError, RegistryInfo, RegistryOptions, Seen, Store, View,
 };
 
 /// How long a look may take. Far more than a store needs that can be used.
@@ -23,7 +26,45 @@ pub(super) struct Found {
     /// The newest state that could be verified.
     pub(super) state: Arc<ModelState>,
     /// Why the log cannot be followed any further.
-    pub(super) fault: Option<String>,
+    pub(super) fault: Option<Fault>,
+}
+
+/// Where a log cannot be followed any further.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The first revision that cannot be used.
+    pub(super) rev: u64,
+    /// Why.
+    pub(super) text: String,
+    /// It is not damaged: a newer program wrote it.
+    pub(super) is_newer: bool,
+}
+
+impl Fault {
+    /// What everybody should know; nothing where nothing is damaged. Every replica sees the same, so it names none, and is
+    /// the same signal that a reader of the events writes.
+    pub(super) fn signal(&self) -> Option<Signal> {
+        (!self.is_newer).then(|| Signal {
+            kind: SignalKind::RegistryIntegrityFailed,
+            rev: self.rev,
+            deployment: None,
+            version: None,
+            replica: None,
+            time: Utc::now(),
+            reason: self.text.clone(),
+            detail: serde_json::Map::new(),
+        })
+    }
+
+    /// Why what was found cannot follow what is known, if it cannot: a log only grows.
+    pub(super) fn went_back(known: &ModelState, found: &ModelState) -> Option<Fault> {
+        let is_other = found.rev == known.rev && found.head != known.head;
+        (found.rev < known.rev || is_other).then(|| Fault {
+            rev: if is_other { found.rev } else { found.rev + 1 },
+            text: format!("it is at revision {}, and was seen at {} before", found.rev, known.rev),
+            is_newer: false,
+        })
+    }
 }
 
 /// The registry as it is looked at.
@@ -111,7 +152,11 @@ fn same(found: &RegistryInfo, expected: &RegistryInfo) -> Result<(), LookError> 
 
 impl From<View> for Found {
     fn from(view: View) -> Found {
-        let fault = view.fault.map(|fault| fault.to_string());
+        let fault = view.fault.map(|fault| Fault {
+            rev: fault.rev,
+            text: fault.to_string(),
+            is_newer: matches!(fault.source, FoldError::Newer(_)),
+        });
         Found { model: view.state.model.clone(), state: view.state, fault }
     }
 }

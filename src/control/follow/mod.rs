@@ -9,11 +9,12 @@
 //!
 //! One task does all of it, so nothing here is locked while something is awaited. A store that cannot be reached changes
 //! nothing that is served; neither does a log that cannot be verified: its last verified state is followed. This module
-//! never writes to a model's log.
+//! never writes to a model's log; what it sees goes into leases and signals.
 
 mod plan;
 mod look;
 mod tracked;
+mod detour;
 mod fetch;
 mod worker;
 mod report;
@@ -36,6 +37,7 @@ use self::metrics::FollowMetrics;
 use self::worker::Worker;
 use super::Follow;
 use super::announce::Announcer;
+use super::golden::GoldenJudge;
 use crate::metrics::{MetricsError, Registry as Metrics};
 use crate::registry::sign::Signer;
 use crate::registry::{ModelState, Registry, RegistryError, StoreError, StoreOptions};
@@ -118,6 +120,7 @@ impl Follower {
         metrics: &Metrics,
     ) -> Result<Arc<Follower>, MetricsError> {
         let metrics = FollowMetrics::register(metrics)?;
+        manager.judge_by(Arc::new(GoldenJudge));
         let (commands, orders) = mpsc::channel(COMMANDS_MAX);
         let (caught, caught_up) = watch::channel(false);
         let shared = Arc::new(Shared {

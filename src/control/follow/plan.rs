@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::Version;
-use crate::registry::{ModelState, StickyKey};
+use crate::registry::{DeploymentSpec, ModelState, StickyKey};
 use crate::serving::{Routing, SplitKey};
 
 /// What ought to be served of a model.
@@ -26,8 +26,26 @@ pub(super) struct Wanted {
 /// What `state` wants served by those who follow `deployment`; `None` when nothing.
 pub(super) fn wanted(state: &ModelState, deployment: &str) -> Option<Wanted> {
     let deployed = state.deployments.get(deployment).filter(|_| state.exists())?;
+    let since = deployed.since.rev;
+    let aliases = state.aliases.values().map(|alias| alias.since.rev);
+    let rev = aliases.chain([since]).max().unwrap_or_default();
+    Some(Wanted { rev, ..by(state, &deployed.spec, deployment, since)? })
+}
+
+/// What was wanted before, `back` deployments ago: 0 is the last one that was another than the present. With it, how far
+/// back that was, because deployments that cannot help are passed over.
+pub(super) fn wanted_before(state: &ModelState, deployment: &str, back: usize) -> Option<(usize, Wanted)> {
+    let deployed = state.deployments.get(deployment).filter(|_| state.exists())?;
+    let mut earlier = deployed.history.iter().rev().enumerate().skip(back);
+    earlier.find_map(|(back, (since, spec))| {
+        let is_other = spec.traffic != deployed.spec.traffic || spec.settings != deployed.spec.settings;
+        is_other.then(|| by(state, spec, deployment, since.rev)).flatten().map(|wanted| (back, wanted))
+    })
+}
+
+/// What `spec` wants of the versions that there are, with the aliases of now.
+fn by(state: &ModelState, spec: &DeploymentSpec, deployment: &str, rev: u64) -> Option<Wanted> {
     let is_live = |version: &Version| state.live(*version).is_ok();
-    let spec = &deployed.spec;
     let traffic: BTreeMap<Version, u32> = spec
         .traffic
         .iter()
@@ -40,14 +58,13 @@ pub(super) fn wanted(state: &ModelState, deployment: &str) -> Option<Wanted> {
     let aliases = state.aliases.iter().filter(|(_, alias)| is_live(&alias.version));
     let aliases: BTreeMap<String, Version> =
         aliases.map(|(name, alias)| (name.clone(), alias.version)).collect();
-    let since = state.aliases.values().map(|alias| alias.since.rev);
     let key = match &spec.sticky {
         StickyKey::RequestId => SplitKey::RequestId,
         StickyKey::Header(name) => SplitKey::Header(name.as_str().into()),
     };
     Some(Wanted {
-        rev: since.chain([deployed.since.rev]).max().unwrap_or_default(),
-        origin: format!("deployment {deployment}@rev {}", deployed.since.rev),
+        rev,
+        origin: format!("deployment {deployment}@rev {rev}"),
         versions: traffic.keys().chain(aliases.values()).copied().collect(),
         routing: Routing { traffic, key, aliases },
         settings: spec.settings.clone(),

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use serde_json::json;
 
-use super::plan::wanted;
+use super::look::Fault;
+use super::plan::{wanted, wanted_before};
 use super::tracked::Tracked;
 use crate::model::Version;
 use crate::registry::{Actor, Health, ModelState, Op, Revision};
@@ -164,4 +165,97 @@ fn nothing_is_ordered_before_the_files_of_the_traffic_are_there() {
     house.tracked.errors.clear();
     let lease = house.tracked.lease(Some(&status));
     assert_eq!((lease.health, lease.rev, lease.outcome(7)), (Health::Ok, 7, Some(true)));
+}
+
+/// What the manager says of a target at `rev`: served, or not loaded with nothing served.
+fn status(rev: u64, is_served: bool) -> DeployedStatus {
+    DeployedStatus {
+        wanted: rev,
+        served: is_served.then_some(rev),
+        settled: true,
+        errors: if is_served { Vec::new() } else { vec!["version 4: broken".to_owned()] },
+        is_current: is_served,
+        ..DeployedStatus::default()
+    }
+}
+
+fn versions(order: &DeployedModel) -> Vec<u64> {
+    order.versions.keys().map(|version| version.get()).collect()
+}
+
+#[test]
+fn deployments_before_are_found_newest_first_without_those_that_cannot_help() {
+    let ops = [
+        deploy(&json!({ "1": 1 }), 60),
+        deploy(&json!({ "2": 1 }), 60),
+        deploy(&json!({ "4": 1 }), 60),
+        deploy(&json!({ "3": 1 }), 60),
+        json!({ "op": "tombstone", "version": 3 }),
+        deploy(&json!({ "4": 1 }), 90),
+    ];
+    let known = state(&ops[..4]);
+    let before = |state: &ModelState, back| {
+        let found = wanted_before(state, "default", back);
+        found.map(|(back, wanted)| (back, wanted.routing.main().unwrap().get(), wanted.rev))
+    };
+    assert_eq!(before(&known, 0), Some((0, 4, 8)));
+    assert_eq!(before(&known, 1), Some((1, 2, 7)));
+    assert_eq!(before(&known, 3), None);
+    assert_eq!(wanted_before(&known, "staging", 0), None);
+    let known = state(&ops);
+    assert_eq!(before(&known, 0), Some((2, 2, 7)), "3 is deleted, and 4 is what does not load");
+}
+
+#[test]
+fn where_nothing_is_served_an_earlier_deployment_is() {
+    let mut house = House::new();
+    let ops = [1, 2, 3, 4].map(|number| deploy(&json!({ number.to_string(): 1 }), 60));
+    let newest = house.deploy(&ops, true).unwrap();
+    assert_eq!((versions(&newest), newest.rev), (vec![4], 9));
+    let loading = DeployedStatus { wanted: 9, ..DeployedStatus::default() };
+    assert!(!house.tracked.reroute("default", Some(&loading)), "it is being loaded");
+    assert!(house.tracked.reroute("default", Some(&status(9, false))));
+    assert!(house.tracked.is_open(Some(&loading)));
+    let order = house.order(false).unwrap();
+    assert_eq!((versions(&order), order.rev), (vec![3], 8));
+    assert_ne!(order.attempt, newest.attempt, "what has failed is tried again");
+    assert!(house.tracked.reroute("default", Some(&status(8, false))), "nor does that one load");
+    assert_eq!(versions(&house.order(false).unwrap()), [2]);
+    assert!(house.tracked.reroute("default", Some(&status(7, true))));
+    assert_eq!(versions(&house.order(true).unwrap()), [4], "the newest is tried once more");
+    let fell_back = DeployedStatus { served: Some(7), is_current: false, ..status(9, false) };
+    assert!(!house.tracked.reroute("default", Some(&fell_back)));
+    let lease = house.tracked.lease(Some(&fell_back));
+    assert_eq!((lease.health, lease.rev, lease.outcome(9)), (Health::Degraded, 9, Some(false)));
+    assert_eq!(lease.reason, "the deployment of revision 7 is served");
+    assert_eq!(lease.error.as_deref(), Some("version 4: broken"));
+}
+
+#[test]
+fn an_end_is_found_when_no_deployment_loads() {
+    let mut house = House::new();
+    let mut ops = vec![deploy(&json!({ "1": 1 }), 60), deploy(&json!({ "4": 1 }), 60)];
+    house.deploy(&ops, true).unwrap();
+    assert!(house.tracked.reroute("default", Some(&status(7, false))));
+    house.order(false).unwrap();
+    assert!(house.tracked.reroute("default", Some(&status(6, false))));
+    house.order(false).unwrap();
+    assert!(!house.tracked.reroute("default", Some(&status(7, false))));
+    assert_eq!(house.tracked.lease(Some(&status(7, false))).health, Health::Failed);
+    // Another deployment is another chance.
+    ops.push(deploy(&json!({ "3": 1 }), 60));
+    house.deploy(&ops, false).unwrap();
+    assert!(house.tracked.reroute("default", Some(&status(8, false))));
+    assert_eq!(versions(&house.order(false).unwrap()), [4]);
+}
+
+#[test]
+fn a_log_that_went_back_is_named_by_what_is_missing() {
+    let known = state(&[deploy(&json!({ "1": 1 }), 60)]);
+    let shorter = state(&[]);
+    assert_eq!(Fault::went_back(&known, &known), None);
+    assert_eq!(Fault::went_back(&shorter, &known), None);
+    assert_eq!(Fault::went_back(&known, &shorter).unwrap().rev, 6);
+    let other = ModelState { head: "another".to_owned(), ..known.clone() };
+    assert_eq!(Fault::went_back(&known, &other).unwrap().rev, 6);
 }

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::detour::Detours;
+use super::look::Fault;
 use super::plan::{Wanted, wanted};
 use crate::model::{ModelName, Version};
-use crate::registry::{Health, LoadedState, ModelLease, ModelState};
-use crate::serving::{DeployedModel, DeployedStatus, DeployedVersion};
+use crate::registry::cache::golden_beside;
+use crate::registry::{Health, LoadedState, ModelLease, ModelState, VersionRecord};
+use crate::serving::{DeployedModel, DeployedStatus, DeployedVersion, GoldenFile};
 
 /// Most replaced versions of a model that are kept for a rollback; the longest replaced go first.
 const KEPT_MAX: usize = 4;
@@ -21,8 +24,10 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(super) struct Tracked {
     pub(super) state: Arc<ModelState>,
     /// Why the log cannot be followed beyond `state`.
-    pub(super) fault: Option<String>,
+    pub(super) fault: Option<Fault>,
     pub(super) wanted: Option<Wanted>,
+    /// Earlier deployments, where the newest does not load and nothing is served.
+    pub(super) detours: Detours,
     /// The last order that the manager was given.
     ordered: Option<DeployedModel>,
     /// Versions that were replaced, and until when they are kept.
@@ -48,6 +53,7 @@ impl Tracked {
             state,
             fault: None,
             wanted: None,
+            detours: Detours::default(),
             ordered: None,
             kept: Vec::new(),
             fetching: None,
@@ -65,18 +71,30 @@ impl Tracked {
         let next = wanted(&self.state, deployment);
         let has_changed = next != self.wanted;
         if has_changed {
-            self.errors.clear();
-            self.retry_at = None;
-            self.fetching = None;
+            self.detours.reset();
+            self.forget_files();
         }
         if next.is_none() {
             self.ordered = None;
             self.kept.clear();
             self.refused = None;
+            self.detours = Detours::default();
         }
         self.was_wanted |= next.is_some();
         self.wanted = next;
         has_changed
+    }
+
+    /// What is to be ordered next: what is wanted, or an earlier deployment while that does not load.
+    pub(super) fn next(&self) -> Option<&Wanted> {
+        self.detours.now.as_ref().map(|detour| &detour.wanted).or(self.wanted.as_ref())
+    }
+
+    /// Other files are needed from now on.
+    pub(super) fn forget_files(&mut self) {
+        self.errors.clear();
+        self.retry_at = None;
+        self.fetching = None;
     }
 
     /// Starts another try to get files.
@@ -108,17 +126,13 @@ impl Tracked {
         attempt: u64,
         ready: impl Fn(Version) -> Option<PathBuf>,
     ) -> Option<DeployedModel> {
-        let wanted = self.wanted.as_ref()?;
+        let wanted = self.detours.now.as_ref().map(|detour| &detour.wanted).or(self.wanted.as_ref())?;
         let mut versions = BTreeMap::new();
         for version in &wanted.versions {
             let record = &self.state.versions.get(version)?.record;
             match ready(*version) {
                 Some(folder) => {
-                    let model_file = record.model_file.clone();
-                    versions.insert(
-                        *version,
-                        DeployedVersion { folder, model_file, settings: wanted.settings.clone() },
-                    );
+                    versions.insert(*version, deployed_version(folder, record, &wanted.settings));
                 }
                 None if wanted.has_share(*version) => return None,
                 None => {}
@@ -187,7 +201,7 @@ impl Tracked {
 
     /// Whether files of wanted versions are neither here nor being fetched, and may be tried.
     pub(super) fn needs_fetch(&self, now: Instant, ready: impl Fn(Version) -> bool) -> bool {
-        let Some(wanted) = &self.wanted else { return false };
+        let Some(wanted) = self.next() else { return false };
         self.fetching.is_none()
             && self.retry_at.is_none_or(|at| at <= now)
             && wanted.versions.iter().any(|version| !ready(*version))
@@ -195,10 +209,16 @@ impl Tracked {
 
     /// Everything that is wanted, loaded or kept, for eviction to leave alone.
     pub(super) fn in_use(&self, model: &ModelName) -> impl Iterator<Item = (ModelName, Version)> {
-        let wanted = self.wanted.iter().flat_map(|wanted| wanted.versions.iter().copied());
+        let wanted = self.wanted.iter().chain(self.next());
+        let wanted = wanted.flat_map(|wanted| wanted.versions.iter().copied());
         let ordered = self.ordered.iter().flat_map(|ordered| ordered.versions.keys().copied());
         let kept = self.kept.iter().map(|(version, _, _)| *version);
         wanted.chain(ordered).chain(kept).map(|version| (model.clone(), version))
+    }
+
+    /// Whether it has not come to rest yet.
+    pub(super) fn is_open(&self, status: Option<&DeployedStatus>) -> bool {
+        self.fetching.is_some() || self.detours.now.is_some() || self.stands(status).0 == Health::Loading
     }
 
     /// Whether the newest deployment is served, and settled.
@@ -231,10 +251,16 @@ impl Tracked {
         }
         let before = status.and_then(|status| status.served).unwrap_or_default();
         let reason = match (&self.fault, health) {
-            (Some(fault), _) => format!("the last verified state is followed: {fault}"),
+            (Some(fault), _) => format!("the last verified state is followed: {}", fault.text),
+            (None, Health::Loading) if self.detours.now.is_some() => {
+                "an earlier deployment is tried".to_owned()
+            }
             (None, Health::Loading) if self.fetching.is_some() => "its files are being fetched".to_owned(),
             (None, Health::Loading) => "its versions are being loaded".to_owned(),
-            (None, Health::Degraded) => "what was deployed before is served".to_owned(),
+            (None, Health::Degraded) => match self.detours.found {
+                Some(rev) => format!("the deployment of revision {rev} is served"),
+                None => "what was deployed before is served".to_owned(),
+            },
             _ => String::new(),
         };
         ModelLease {
@@ -246,4 +272,18 @@ impl Tracked {
             reason,
         }
     }
+}
+
+/// A version whose copies are in `folder`, with its golden outputs, if it was registered with some.
+fn deployed_version(
+    folder: PathBuf,
+    record: &VersionRecord,
+    settings: &BTreeMap<String, serde_json::Value>,
+) -> DeployedVersion {
+    let validation = &record.validation;
+    let golden = validation
+        .golden
+        .as_ref()
+        .map(|_| GoldenFile { path: golden_beside(&folder), runtime: validation.onnxruntime.clone() });
+    DeployedVersion { folder, model_file: record.model_file.clone(), settings: settings.clone(), golden }
 }

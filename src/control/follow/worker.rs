@@ -10,17 +10,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::fetch::{Fetch, Fetched};
-use super::health::HealthHistory;
-use super::look::{Found, LookError, Looker};
+use super::health::{HealthHistory, stale};
+use super::look::{Fault, Found, LookError, Looker};
 use super::metrics::FollowMetrics;
 use super::report::Reporter;
 use super::tracked::Tracked;
 use super::{Command, FollowConfig, Shared};
 use crate::model::{ModelName, Version};
-use crate::registry::ModelState;
 use crate::registry::cache::{Cache, load_info};
 use crate::registry::leases::LEASE_REFRESH;
-use crate::registry::signals::{self, Signal, SignalKind};
+use crate::registry::signals;
 use crate::serving::{Engine, Manager};
 
 /// Messages of fetches that may wait.
@@ -85,6 +84,7 @@ impl Worker {
         lease.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changes = self.manager.changes();
         loop {
+            let mut is_news = false;
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(Command::Look { done }) => {
@@ -104,15 +104,18 @@ impl Worker {
                 _ = poll.tick() => {
                     self.look().await;
                 }
-                _ = lease.tick() => self.report_soon(),
+                _ = lease.tick() => is_news = true,
                 changed = changes.changed() => {
                     if changed.is_err() {
                         break;
                     }
-                    self.report_soon();
+                    is_news = true;
                 }
             }
             self.tick().await;
+            if is_news {
+                self.report_soon();
+            }
         }
         self.reporter.end(self.looker.registry()).await;
     }
@@ -179,27 +182,18 @@ impl Worker {
 
     /// Says that what was served may have been stale, now that somebody can read it.
     fn tell_stale(&self, away: Duration) {
-        if away < STALE {
-            return;
+        if away >= STALE {
+            let signal = stale(&self.config.replica, away, Utc::now());
+            self.config.announcer.announce(signals::REGISTRY, signal);
         }
-        let signal = Signal {
-            kind: SignalKind::RegistryStale,
-            rev: 0,
-            deployment: None,
-            version: None,
-            replica: Some(self.config.replica.clone()),
-            time: Utc::now(),
-            reason: format!("the registry could not be read for {} s", away.as_secs()),
-            detail: serde_json::Map::new(),
-        };
-        self.config.announcer.announce(signals::REGISTRY, signal);
     }
 
     fn open_cache(&mut self, id: uuid::Uuid) {
         if self.cache.is_some() {
             return;
         }
-        match Cache::open(&self.config.cache_folder, id, self.config.cache_bytes_max) {
+        let config = &self.config;
+        match Cache::open(&config.cache_folder, id, &config.deployment, config.cache_bytes_max) {
             Ok(cache) => self.cache = Some(Arc::new(cache)),
             Err(error) => {
                 tracing::error!(%error, "the folder for the registry's copies cannot be used; nothing of it is served");
@@ -214,13 +208,20 @@ impl Worker {
         let state = found.state;
         let tracked =
             self.tracked.entry(model.clone()).or_insert_with(|| Tracked::new(Arc::clone(&state), is_first));
-        tracked.fault = found.fault.or_else(|| went_back(&tracked.state, &state));
-        if let Some(fault) = &tracked.fault {
-            tracing::error!(model = %model, fault, "the model's log cannot be verified; its last verified state is served");
-        }
+        let went_back = Fault::went_back(&tracked.state, &state);
         // What could be verified is followed, though the log may go on in ways that cannot.
-        if went_back(&tracked.state, &state).is_none() {
+        if went_back.is_none() {
             tracked.state = state;
+        }
+        let fault = found.fault.or(went_back);
+        let is_told = fault == tracked.fault;
+        tracked.fault = fault;
+        if let Some(fault) = tracked.fault.as_ref().filter(|_| !is_told) {
+            let text = &fault.text;
+            tracing::error!(model = %model, fault = text, "the model's log cannot be verified; its last verified state is served");
+            if let Some(signal) = fault.signal() {
+                self.config.announcer.announce(&model, signal);
+            }
         }
         self.follow(&model);
         self.keep_state(&model).await;
@@ -246,6 +247,7 @@ impl Worker {
 
     /// Gives every order anew that may have failed.
     fn order_all(&mut self) {
+        self.tracked.values_mut().for_each(|tracked| tracked.detours.reset());
         let models: Vec<ModelName> = self.tracked.keys().cloned().collect();
         models.iter().for_each(|model| self.order(model));
     }
@@ -273,7 +275,7 @@ impl Worker {
         if !tracked.needs_fetch(Instant::now(), |version| cache.ready(model, version).is_some()) {
             return;
         }
-        let Some(wanted) = &tracked.wanted else { return };
+        let Some(wanted) = tracked.next() else { return };
         let mut versions: Vec<Version> = wanted.versions.iter().copied().collect();
         versions.sort_by_key(|version| !wanted.has_share(*version));
         let state = Arc::clone(&tracked.state);
@@ -295,20 +297,22 @@ impl Worker {
         self.order(&model);
     }
 
-    /// What is due by time: files to try again, replaced versions to let go, the first state of things reached.
+    /// What is due by time or by what has come of orders: files to try again, earlier deployments to try, replaced versions
+    /// to let go, the first state of things reached.
     async fn tick(&mut self) {
-        let models: Vec<ModelName> = self
-            .tracked
-            .iter()
-            .filter(|(_, tracked)| tracked.is_due())
-            .map(|(model, _)| model.clone())
-            .collect();
-        for model in models {
+        let mut due = Vec::new();
+        for (model, tracked) in &mut self.tracked {
+            let is_rerouted = tracked.reroute(&self.config.deployment, self.manager.deployed(model).as_ref());
+            if is_rerouted || tracked.is_due() {
+                due.push(model.clone());
+            }
+        }
+        for model in due {
             self.order(&model);
             self.fetch(&model);
         }
         let is_fetching = self.tracked.values().any(|tracked| tracked.fetching.is_some());
-        if !*self.caught.borrow() && self.cache.is_some() && !is_fetching {
+        if !*self.caught.borrow() && self.cache.is_some() && !self.is_open() {
             self.caught.send_replace(true);
             self.manager.hold_ready(false);
         }
@@ -317,6 +321,11 @@ impl Worker {
             self.may_evict = false;
             self.evict();
         }
+    }
+
+    /// Whether anything has not come to rest.
+    fn is_open(&self) -> bool {
+        self.tracked.iter().any(|(model, tracked)| tracked.is_open(self.manager.deployed(model).as_ref()))
     }
 
     fn evict(&self) {
@@ -370,20 +379,14 @@ impl Worker {
         let models = followed
             .map(|(model, tracked)| (model.clone(), tracked.lease(self.manager.deployed(model).as_ref())));
         let models: BTreeMap<_, _> = models.collect();
+        let found =
+            self.tracked.iter().filter_map(|(model, tracked)| Some((model.clone(), tracked.detours.found?)));
+        self.health.instead = found.collect();
         let config = &self.config;
         let now = Utc::now();
         for (model, signal) in self.health.news(&models, &config.replica, &config.deployment, now) {
             config.announcer.announce(&model, signal);
         }
         self.reporter.report(registry, models);
-    }
-}
-
-/// Why what was found cannot follow what is known, if it cannot: a log only grows.
-fn went_back(known: &ModelState, found: &ModelState) -> Option<String> {
-    let is_other = found.rev == known.rev && found.head != known.head;
-    match found.rev < known.rev || is_other {
-        true => Some(format!("it is at revision {}, and was seen at {} before", found.rev, known.rev)),
-        false => None,
     }
 }

@@ -111,6 +111,18 @@ pub const MODEL_KEYS: &[ModelKey] = &[
         |p| p.config.batch_tolerance.to_string(),
     ),
     value(
+        "golden_check",
+        "Whether a registry's version must answer its golden inputs as it did when it was registered.",
+        |p, n| n.truth().map(|check| p.config.golden_check = check),
+        |p| p.config.golden_check.to_string(),
+    ),
+    value(
+        "golden_tolerance",
+        "Largest difference, relative and absolute, from the golden outputs. Without it, the one registered with them.",
+        |p, n| n.real().map(|tolerance| p.config.golden_tolerance = Some(tolerance)),
+        |p| or_automatic(p.config.golden_tolerance),
+    ),
+    value(
         "allow_empty",
         "Whether a dimension of 0 is passed to the model. Without it, decided by the probe.",
         |p, n| n.truth().map(|allow| p.config.allow_empty = Some(allow)),

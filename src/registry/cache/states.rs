@@ -49,15 +49,20 @@ impl Cache {
 
     /// Every state that was kept. What cannot be read is left out.
     pub fn load_states(&self) -> Vec<ModelState> {
-        let Ok(entries) = fs::read_dir(self.root.join("states")) else { return Vec::new() };
+        let Ok(entries) = fs::read_dir(self.states()) else { return Vec::new() };
         let states = entries.flatten().filter_map(|entry| read::<ModelState>(&entry.path()));
         let mut states: Vec<ModelState> = states.collect();
         states.sort_by(|a, b| a.model.cmp(&b.model));
         states
     }
 
+    /// Those who follow another deployment want other models.
+    fn states(&self) -> PathBuf {
+        self.root.join("states").join(&self.deployment)
+    }
+
     fn state_path(&self, model: &ModelName) -> PathBuf {
-        self.root.join("states").join(format!("{model}.json"))
+        self.states().join(format!("{model}.json"))
     }
 }
 

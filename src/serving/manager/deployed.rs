@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::Servable;
 use super::super::table::Routing;
+use super::super::{GoldenFile, Servable};
 use crate::model::Version;
 
 /// What a registry wants served of one model.
@@ -41,6 +41,8 @@ pub struct DeployedVersion {
     pub model_file: String,
     /// Settings that go over those of the version's own file.
     pub settings: BTreeMap<String, serde_json::Value>,
+    /// What it must answer before it takes traffic, if anything is known.
+    pub golden: Option<GoldenFile>,
 }
 
 /// What has come of a model of the registry.

@@ -26,14 +26,15 @@ pub use self::deployed::{DeployedModel, DeployedStatus, DeployedVersion};
 pub use self::record::{LoadFailure, LoadRequest};
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{oneshot, watch};
 
 use self::record::{State, Target};
 use super::Engine;
+use super::Judge;
 use super::catalog::{Entry, Status};
 use super::examine::{Examiner, ProbeExaminer};
 use super::load::Loader;
@@ -116,6 +117,7 @@ impl Manager {
             families: engine.metrics.clone(),
             events: engine.events.clone(),
             taps: Arc::clone(&engine.taps),
+            judge: OnceLock::new(),
             serial: AtomicU64::new(0),
         };
         let threads = if config.load_threads == 0 { machine } else { config.load_threads };
@@ -138,6 +140,11 @@ impl Manager {
             poll::spawn(&shared, snapshot).map_err(RepositoryError::Thread)?;
         }
         Ok(Arc::new(manager))
+    }
+
+    /// Has `judge` look at versions that come with golden outputs, before they take traffic. Only the first call counts.
+    pub fn judge_by(&self, judge: Arc<dyn Judge>) {
+        self.shared.loader.judge.get_or_init(|| judge);
     }
 
     /// The mode in force.

@@ -156,7 +156,7 @@ impl Shared {
             return Err(failure.clone());
         }
         let started = Instant::now();
-        let loaded = self.loader.load(id, version_files, settings).and_then(|servable| {
+        let loaded = self.loader.load(id, version_files, settings, None).and_then(|servable| {
             if version_files.have_changed() { Err(LoadError::Changing) } else { Ok(servable) }
         });
         let took = started.elapsed();

@@ -1,12 +1,15 @@
 //! Models of a registry: splits, aliases, rollbacks, failures, and whose name it is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::swap::freed;
 use super::*;
 use crate::error::{Code, Coded};
 use crate::model::Version;
-use crate::serving::{DeployedModel, DeployedVersion, Routing, SplitKey, SplitKeys};
+use crate::serving::{
+    DeployedModel, DeployedVersion, GoldenFile, Judge, Routing, RunOnce, SplitKey, SplitKeys,
+};
 
 fn v(number: u64) -> Version {
     Version::new(number).unwrap()
@@ -18,6 +21,7 @@ impl House {
             folder: self.folder.path().join(format!(".cache/{number}")),
             model_file: "model.onnx".to_owned(),
             settings: BTreeMap::new(),
+            golden: None,
         }
     }
 
@@ -151,6 +155,60 @@ async fn what_does_not_load_leaves_what_was_served() {
     house.deployed(4, &[(2, 1)], &[], &[]).await;
     freed(&house, 1).await;
     assert!(house.manager.deployed(&name("m")).unwrap().errors.is_empty());
+}
+
+/// Knows what versions answer: the text of the golden file is what they add.
+#[derive(Debug)]
+struct Adds;
+
+impl Judge for Adds {
+    fn judge(&self, golden: &Path, tolerance: Option<f64>, run: &mut RunOnce<'_>) -> Result<(), String> {
+        let expected: f32 = std::fs::read_to_string(golden).unwrap().parse().unwrap();
+        let outputs = run(&request("m", "", &[0.0]).inputs)?;
+        let found = f32::from_le_bytes(outputs[0].data()[..].try_into().unwrap());
+        let is_close = f64::from((found - expected).abs()) <= tolerance.unwrap_or(0.0);
+        is_close.then_some(()).ok_or_else(|| format!("{found} instead of {expected}"))
+    }
+}
+
+#[tokio::test]
+async fn golden_outputs_are_replayed_before_a_switch() {
+    let house = house().await;
+    house.deployed(1, &[(1, 1)], &[], &[]).await;
+    let target = |rev: u64, answer: &str, settings: &[(&str, serde_json::Value)]| {
+        house.write(".cache/2.golden.json", answer);
+        let mut version = house.deployed_version(2);
+        let path = house.folder.path().join(".cache/2.golden.json");
+        version.golden = Some(GoldenFile { path, runtime: "build 1".to_owned() });
+        version.settings = settings.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        DeployedModel {
+            rev,
+            origin: String::new(),
+            versions: [(v(2), version)].into(),
+            keep: vec![(v(1), house.deployed_version(1))],
+            routing: Routing { traffic: [(v(2), 1)].into(), ..Routing::default() },
+            attempt: rev,
+            required: false,
+        }
+    };
+    let deployed = async |target: DeployedModel| {
+        house.manager.deploy(&name("m"), target).unwrap();
+        house.manager.settled().await;
+        (house.ask("m", "").await.unwrap().1, house.manager.deployed(&name("m")).unwrap().errors.join("; "))
+    };
+    let (served, errors) = deployed(target(2, "20", &[])).await;
+    assert_eq!(served, 1, "nobody can judge it: {errors}");
+    house.manager.judge_by(Arc::new(Adds));
+    let (served, errors) = deployed(target(3, "21", &[])).await;
+    assert_eq!(served, 1);
+    assert!(errors.contains("version 2") && errors.contains("20 instead of 21"), "{errors}");
+    assert!(errors.contains("by build 1") && errors.contains("golden_tolerance"), "{errors}");
+    freed(&house, 1).await;
+    assert_eq!(deployed(target(4, "21", &[("golden_tolerance", 2.0.into())])).await, (2, String::new()));
+    house.deployed(5, &[(1, 1)], &[], &[]).await;
+    assert_eq!(deployed(target(6, "21", &[("golden_check", false.into())])).await, (2, String::new()));
+    house.deployed(7, &[(1, 1)], &[], &[]).await;
+    assert_eq!(deployed(target(8, "20", &[])).await, (2, String::new()));
 }
 
 #[tokio::test]
