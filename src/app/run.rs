@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::cli::say;
 use super::config::{Config, ProbeOptions, RuntimeOptions, ServerConfig};
 use super::delivery::Delivery;
-use super::follow::{attach_registry, start_follower};
+use super::follow::{attach_registry, make_intake, start_follower};
 use super::housekeeping::give_memory_back;
 use super::log::Logs;
 use super::reload::look_after;
@@ -133,11 +133,12 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     tokio::spawn(give_memory_back(Arc::clone(&runtime)));
     tokio::spawn(look_after(files, register_reloads(&metrics)?));
     let engine = Arc::new(Engine::new(&metrics)?);
+    let intake = make_intake(&config, &runtime);
     let manager = start_manager(&config, runtime, Arc::clone(&engine)).await?;
     let follower = start_follower(&config, &addresses, &manager, &engine, &metrics)?;
     let control = Arc::new(open_control(&config.server, &access, &manager));
     if let Some(follower) = &follower {
-        tokio::spawn(attach_registry(Arc::clone(&control), Arc::clone(follower)));
+        tokio::spawn(attach_registry(Arc::clone(&control), Arc::clone(follower), intake));
     }
     let delivery = Delivery::start_beside(&config, follower.as_ref(), &metrics)?;
     let doors = Doors { engine: &engine, control: &control, access: &access, metrics };

@@ -2,9 +2,11 @@
 //!
 //! It joins the repository, the serving table and the registry. The data plane never waits for it.
 
+mod catalog;
 pub mod events;
 pub mod follow;
 pub mod golden;
+pub mod intake;
 pub mod register;
 mod registry;
 pub mod sample;

@@ -15,6 +15,7 @@ mod hostile;
 mod onnx_file;
 mod operations;
 mod probe;
+mod registry_api;
 mod registry_buckets;
 mod registry_format;
 mod registry_log;
