@@ -16,6 +16,7 @@ mod onnx_file;
 mod operations;
 mod probe;
 mod registry_api;
+mod registry_bucket_life;
 mod registry_buckets;
 mod registry_format;
 mod registry_log;
