@@ -15,6 +15,7 @@ mod hostile;
 mod onnx_file;
 mod operations;
 mod probe;
+mod readme;
 mod registry_api;
 mod registry_bucket_life;
 mod registry_buckets;
