@@ -11,6 +11,7 @@ use super::settings::{Origin, Settings, SettingsProblem};
 use crate::access::{AccessSettings, JwtSettings, Require};
 use crate::protocol::Limits;
 use crate::registry::leases::is_replica_name;
+use crate::registry::package::Limits as PackageLimits;
 use crate::registry::state::check_deployment;
 use crate::serving::{ManagerConfig, ModelControl};
 use crate::transport::ClientAuth;
@@ -78,6 +79,8 @@ pub(super) struct RegistryConfig {
     pub(super) replica: Option<String>,
     /// The file of the key that signs what is changed through this server.
     pub(super) signing_key: Option<String>,
+    /// What a client may send to be registered.
+    pub(super) package_limits: PackageLimits,
 }
 
 /// Logs and spans.
@@ -252,7 +255,14 @@ fn registry(settings: &Settings) -> Result<Option<RegistryConfig>, SettingsProbl
         cache_bytes_max: settings.number("registry.cache_bytes_max")?,
         replica,
         signing_key: settings.optional_text("registry.signing_key")?.map(str::to_owned),
+        package_limits: package_limits(settings)?,
     }))
+}
+
+/// What a version that is registered may hold.
+pub(super) fn package_limits(settings: &Settings) -> Result<PackageLimits, SettingsProblem> {
+    let files_max = settings.number("registry.package_files_max")?;
+    Ok(PackageLimits { files_max, bytes_max: settings.number("registry.package_bytes_max")? })
 }
 
 /// The bounds of a trial, also where models are served without one.

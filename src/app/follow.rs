@@ -7,13 +7,16 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::config::{Config, RegistryConfig};
-use super::registry::common::{read_signer, store_options};
+use super::registry::common::{read_signer, staging_folder, store_options};
+use super::run::make_prober;
 use super::startup::Addresses;
 use crate::control::announce::{Announcements, Announcer};
+use crate::backend::onnx::Runtime;
 use crate::control::follow::{FollowConfig, Follower};
+use crate::control::intake::Intake;
 use crate::control::{ControlPlane, RegistryDoor};
 use crate::metrics::Registry as Metrics;
-use crate::serving::{Engine, Manager};
+use crate::serving::{Engine, Manager, Validator};
 
 /// Longest part of a host's name that is used.
 const HOST_LEN_MAX: usize = 64;
@@ -46,9 +49,26 @@ pub(super) fn start_follower(
 }
 
 /// Opens the door to the registry when it is reached.
-pub(super) async fn attach_registry(control: Arc<ControlPlane>, follower: Arc<Follower>) {
+pub(super) async fn attach_registry(
+    control: Arc<ControlPlane>,
+    follower: Arc<Follower>,
+    intake: Option<Intake>,
+) {
     let registry = follower.reached().await;
-    control.attach_registry(RegistryDoor::new(registry, Some(follower)));
+    let door = RegistryDoor::new(registry, Some(follower));
+    control.attach_registry(match intake {
+        Some(intake) => door.with_intake(intake),
+        None => door,
+    });
+}
+
+/// Takes packages that clients send, where they can be tried.
+pub(super) fn make_intake(config: &Config, runtime: &Runtime) -> Option<Intake> {
+    let (options, limits) = (config.runtime.probe?, config.registry.as_ref()?.package_limits);
+    // One trial at a time, so that registering takes no more than one core from serving.
+    let prober = Arc::new(make_prober(options, runtime, 1, None));
+    let validator = Validator::new(prober, runtime.build_info());
+    Some(Intake::new(Arc::new(validator), limits, staging_folder()))
 }
 
 /// Writes what this server announces, as soon as the registry is reached.

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::cli::say;
 use super::config::{Config, ProbeOptions, RuntimeOptions, ServerConfig};
 use super::delivery::Delivery;
-use super::follow::{announce, attach_registry, start_follower};
+use super::follow::{announce, attach_registry, make_intake, start_follower};
 use super::housekeeping::give_memory_back;
 use super::log::Logs;
 use super::monitoring::{end_monitoring, start_monitoring};
@@ -136,6 +136,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     tokio::spawn(look_after(files, register_reloads(&metrics)?));
     let engine = Arc::new(Engine::new(&metrics)?);
     let monitoring = start_monitoring(&config, &engine, &metrics)?;
+    let intake = make_intake(&config, &runtime);
     let manager = start_manager(&config, runtime, Arc::clone(&engine)).await?;
     let (announcer, announcements) = announcements();
     let follower = start_follower(&config, &addresses, &manager, &engine, &metrics, announcer)?;
@@ -144,7 +145,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
         control.attach_monitoring(Arc::clone(monitoring));
     }
     if let Some(follower) = &follower {
-        tokio::spawn(attach_registry(Arc::clone(&control), Arc::clone(follower)));
+        tokio::spawn(attach_registry(Arc::clone(&control), Arc::clone(follower), intake));
         tokio::spawn(announce(announcements, Arc::clone(follower)));
     }
     let delivery = Delivery::start_beside(&config, follower.as_ref(), &metrics)?;

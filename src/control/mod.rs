@@ -3,9 +3,11 @@
 //! It joins the repository, the serving table and the registry. The data plane never waits for it.
 
 pub mod announce;
+mod catalog;
 pub mod events;
 pub mod follow;
 pub mod golden;
+pub mod intake;
 pub mod monitoring;
 pub mod register;
 mod registry;

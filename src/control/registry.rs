@@ -6,11 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::catalog::Catalog;
 use super::events::EventSource;
+use super::intake::{Intake, IntakeError, Receiving};
 use crate::model::ModelName;
+use crate::registry::gc::{self, GcOptions, GcReport};
 use crate::registry::leases::{self, Lease};
 use crate::registry::ops::{self, Change};
+use crate::registry::package::Choice;
+use crate::registry::package::incoming::Form;
+use crate::registry::search::{Page, Search};
+use crate::registry::verify::{self, VerifyOptions, VerifyReport};
 use crate::registry::{
     Intent, ModelState, Op, Refusal, Registry, RegistryError, RegistryInfo, Revision, history,
 };
@@ -41,13 +49,64 @@ pub struct RegistryDoor {
     registry: Arc<Registry>,
     follower: Option<Arc<dyn Follow>>,
     events: EventSource,
+    catalog: Arc<Catalog>,
+    intake: Option<Intake>,
+    /// One walk through the whole registry at a time: it reads everything.
+    walking: Arc<Semaphore>,
 }
 
 impl RegistryDoor {
     /// The door to `registry`, whose deployment `follower` serves.
     pub fn new(registry: Arc<Registry>, follower: Option<Arc<dyn Follow>>) -> RegistryDoor {
         let events = EventSource::new(Arc::clone(&registry), EVENTS_POLL_INTERVAL, EVENT_STREAMS_MAX);
-        RegistryDoor { registry, follower, events }
+        let catalog = Arc::new(Catalog::new(Arc::clone(&registry)));
+        let walking = Arc::new(Semaphore::new(1));
+        RegistryDoor { registry, follower, events, catalog, intake: None, walking }
+    }
+
+    /// The same, for a server that takes packages.
+    pub fn with_intake(self, intake: Intake) -> RegistryDoor {
+        RegistryDoor { intake: Some(intake), ..self }
+    }
+
+    pub(super) fn intake(&self) -> Option<&Intake> {
+        self.intake.as_ref()
+    }
+
+    /// Begins to take a package that is to be registered.
+    ///
+    /// # Errors
+    /// [`IntakeError`].
+    pub fn receive(&self, form: Form, choice: Choice) -> Result<Receiving, IntakeError> {
+        self.intake.as_ref().ok_or(IntakeError::Closed)?.begin(form, choice)
+    }
+
+    /// Serves and finds what is known of `model` after a change, without waiting for the next look at the store.
+    pub(super) fn adopt_known(&self, model: &ModelName) {
+        if let Some(view) = self.registry.known(model) {
+            self.adopt(&view.state);
+        }
+    }
+
+    fn adopt(&self, state: &Arc<ModelState>) {
+        self.catalog.adopt(state);
+        if let Some(follower) = self.follower.as_deref() {
+            follower.adopt(state);
+        }
+    }
+
+    /// A page of what fits, and the states of the models on it.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn search(&self, search: &Search<'_>) -> Result<(Page, Vec<Arc<ModelState>>), RegistryError> {
+        self.catalog.search(search, Utc::now()).await
+    }
+
+    /// The only walk through the whole registry that may go on; `None` while there is one.
+    pub fn walk(&self) -> Option<Walk> {
+        let permit = Arc::clone(&self.walking).try_acquire_owned().ok()?;
+        Some(Walk { registry: Arc::clone(&self.registry), _permit: permit })
     }
 
     /// What happens in the registry, as streams.
@@ -117,8 +176,8 @@ impl RegistryDoor {
         P: Fn(&ModelState) -> Result<Vec<Op>, Refusal>,
     {
         let change = ops::change(&self.registry, model, intent, plan).await?;
-        if let Some(follower) = self.follower.as_deref().filter(|_| change.is_made()) {
-            follower.adopt(&change.state);
+        if change.is_made() {
+            self.adopt(&change.state);
         }
         Ok(change)
     }
@@ -132,5 +191,30 @@ impl RegistryDoor {
             Some(follower) => follower.refresh().await,
             None => Ok(()),
         }
+    }
+}
+
+/// A walk through the whole registry.
+#[derive(Debug)]
+pub struct Walk {
+    registry: Arc<Registry>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Walk {
+    /// Proves what `options` says.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; what is wrong in the registry is in the report.
+    pub async fn verify(self, options: &VerifyOptions) -> Result<VerifyReport, RegistryError> {
+        verify::verify(self.registry.store(), options).await
+    }
+
+    /// Deletes what nobody needs.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn collect(self, options: &GcOptions) -> Result<GcReport, RegistryError> {
+        gc::collect(&self.registry, options, Utc::now()).await
     }
 }

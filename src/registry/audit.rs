@@ -187,6 +187,18 @@ impl Timeline {
         };
         self.changes.iter().filter(counts).collect()
     }
+
+    /// Only what counted at `time`, if one is given, and only of one deployment, if one is named.
+    pub fn narrowed(self, time: Option<DateTime<Utc>>, deployment: Option<&str>) -> Timeline {
+        let is_asked = |change: &&Change| {
+            deployment.is_none_or(|name| change.of == Named::Deployment && change.name == name)
+        };
+        let changes = match time {
+            Some(time) => self.at(time).into_iter().filter(is_asked).cloned().collect(),
+            None => self.changes.iter().filter(is_asked).cloned().collect(),
+        };
+        Timeline { changes, ..self }
+    }
 }
 
 /// The names that `ops` change, each once, with what was last done to it.

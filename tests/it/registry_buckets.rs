@@ -25,10 +25,13 @@ const WRITERS: u64 = 64;
 const COMMITS: u64 = 2;
 
 /// A server that ends with the test.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     url: String,
 }
+
+/// How a bucket is reached, by the names of `object_store`.
+pub(crate) type Options = Vec<(&'static str, String)>;
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -75,24 +78,21 @@ fn start(command: &mut Command) -> Running {
 }
 
 /// A bucket of moto's.
-fn moto(arguments: &[&str]) -> Option<(Running, Store)> {
+pub(crate) fn moto(arguments: &[&str]) -> Option<(Running, Options)> {
     let python = installed("moto", || python(MOTO))?;
     let running = start(Command::new(python).arg(root().join("tests/clients/moto_s3.py")).args(arguments));
-    let store = open(
-        "s3://registry/some/folder",
-        &[
-            ("aws_endpoint", &running.url),
-            ("aws_allow_http", "true"),
-            ("aws_region", "us-east-1"),
-            ("aws_access_key_id", "nobody"),
-            ("aws_secret_access_key", "nothing"),
-        ],
-    );
-    Some((running, store))
+    let options = vec![
+        ("aws_endpoint", running.url.clone()),
+        ("aws_allow_http", "true".to_owned()),
+        ("aws_region", "us-east-1".to_owned()),
+        ("aws_access_key_id", "nobody".to_owned()),
+        ("aws_secret_access_key", "nothing".to_owned()),
+    ];
+    Some((running, options))
 }
 
 /// A container of Azurite's.
-fn azurite() -> Option<(Running, Store)> {
+pub(crate) fn azurite() -> Option<(Running, Options)> {
     let folder = target_dir().join("azurite");
     let script = installed("Azurite", || {
         let script = folder.join("node_modules/azurite/dist/src/blob/main.js");
@@ -113,16 +113,13 @@ fn azurite() -> Option<(Running, Store)> {
     );
     create_container(&running.url, "registry");
     let endpoint = format!("{}/{ACCOUNT}", running.url);
-    let store = open(
-        "az://registry/some/folder",
-        &[
-            ("azure_storage_account_name", ACCOUNT),
-            ("azure_storage_account_key", &key),
-            ("azure_storage_endpoint", &endpoint),
-            ("azure_allow_http", "true"),
-        ],
-    );
-    Some((running, store))
+    let options = vec![
+        ("azure_storage_account_name", ACCOUNT.to_owned()),
+        ("azure_storage_account_key", key),
+        ("azure_storage_endpoint", endpoint),
+        ("azure_allow_http", "true".to_owned()),
+    ];
+    Some((running, options))
 }
 
 /// One signed request by hand, because `object_store` makes no containers.
@@ -147,10 +144,10 @@ fn create_container(url: &str, name: &str) {
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
 }
 
-fn open(location: &str, options: &[(&str, &str)]) -> Store {
+pub(crate) fn open(location: &str, options: &Options) -> Store {
     // The program does so when it starts; only the first of several tests can.
     rustls::crypto::ring::default_provider().install_default().ok();
-    let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let options = options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     Store::open(location, &StoreOptions { options, ..StoreOptions::default() }).expect("a bucket")
 }
 
@@ -165,19 +162,20 @@ async fn contend_in(store: &Store) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_of_one_log_on_s3() {
-    let Some((_running, store)) = moto(&[]) else { return };
-    contend_in(&store).await;
+    let Some((_running, options)) = moto(&[]) else { return };
+    contend_in(&open("s3://registry/some/folder", &options)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_of_one_log_on_azure() {
-    let Some((_running, store)) = azurite() else { return };
-    contend_in(&store).await;
+    let Some((_running, options)) = azurite() else { return };
+    contend_in(&open("az://registry/some/folder", &options)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_s3_that_ignores_if_none_match_is_refused() {
-    let Some((_running, store)) = moto(&["--ignore-if-none-match"]) else { return };
+    let Some((_running, options)) = moto(&["--ignore-if-none-match"]) else { return };
+    let store = open("s3://registry/some/folder", &options);
     let registry = Registry::open(store.clone()).await.expect("opens");
     let ops = vec![Op::CreateModel { description: String::new() }];
     let refused =

@@ -1,4 +1,5 @@
 //! Registering, pulling and exporting with the real binary: real models, hostile ones, an MLflow model, a Triton model.
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -6,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use crate::onnx_file;
-use crate::support::{copy_dir, root};
+use crate::support::{copy_dir, root, run};
 
 /// A registry in a folder of its own.
 struct Registry {
@@ -368,6 +369,61 @@ fn images_are_the_same_every_time() {
     let index = one.iter().find(|(path, _)| path == Path::new("index.json")).unwrap();
     let index: Value = serde_json::from_slice(&index.1).unwrap();
     assert_eq!(index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"], "1");
+}
+
+/// What nobody here wrote reads the image: skopeo checks every digest while it copies.
+#[test]
+fn skopeo_reads_the_image() {
+    if Command::new("skopeo").arg("--version").output().is_err() {
+        assert!(std::env::var_os("WEIR_TEST_REQUIRE_TOOLS").is_none(), "skopeo is not to be had");
+        println!("skipped: skopeo is not to be had; Debian's package has its name");
+        return;
+    }
+    let registry = Registry::new();
+    registry.json(&["register", "models/digits/1", "--name", "digits"]);
+    let (image, copy) = (registry.path("image"), registry.path("copy"));
+    let program = root().join(".ci/run");
+    let target = text(&image);
+    registry.json(&["export", "digits@1", "--format", "oci", "--binary", text(&program), "--output", target]);
+    let source = format!("oci:{target}:1");
+    let shown = run(Command::new("skopeo").args(["inspect", &source]));
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(
+        (&shown["Os"], shown["Layers"].as_array().map(Vec::len)),
+        (&json!("linux"), Some(3)),
+        "{shown}"
+    );
+    let config = run(Command::new("skopeo").args(["inspect", "--config", &source]));
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert!(config["config"]["Entrypoint"].is_array(), "{config}");
+    let to = format!("dir:{}", text(&copy));
+    run(Command::new("skopeo").args(["--insecure-policy", "copy", "--quiet", &source, &to]));
+    // Somewhere in the layers that it copied lies the model, byte for byte.
+    let model = std::fs::read(root().join("models/digits/1/model.onnx")).unwrap();
+    let mut found = 0;
+    for layer in shown["Layers"].as_array().unwrap() {
+        let file = copy.join(layer.as_str().unwrap().trim_start_matches("sha256:"));
+        let mut archive = tar::Archive::new(std::fs::File::open(file).unwrap());
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            if entry.path().unwrap().ends_with("model.onnx") {
+                let mut content = Vec::new();
+                std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+                assert!(content == model);
+                found += 1;
+            }
+        }
+    }
+    assert_eq!(found, 1);
+    // A layer that was touched is refused by its digest.
+    let layer =
+        image.join("blobs/sha256").join(shown["Layers"][1].as_str().unwrap().trim_start_matches("sha256:"));
+    let mut bytes = std::fs::read(&layer).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&layer, bytes).unwrap();
+    let to = format!("dir:{}", text(&registry.path("bad")));
+    let refused = Command::new("skopeo").args(["--insecure-policy", "copy", &source, &to]).output().unwrap();
+    assert!(!refused.status.success());
 }
 
 #[test]

@@ -24,14 +24,14 @@ use crate::support::{Server, get, post, root, until};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A registry in a folder, with `digits` 1 and 2, and a version 3 that does not load.
-struct House {
+pub(crate) struct House {
     folder: TempDir,
     runtime: tokio::runtime::Runtime,
     registry: Registry,
 }
 
 impl House {
-    fn open() -> House {
+    pub(crate) fn open() -> House {
         let folder = tempfile::tempdir().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(1).build().unwrap();
@@ -49,7 +49,7 @@ impl House {
         house
     }
 
-    fn location(&self) -> PathBuf {
+    pub(crate) fn location(&self) -> PathBuf {
         self.folder.path().join("registry")
     }
 
@@ -113,7 +113,7 @@ impl House {
         self.commit(|state| deploy::traffic(state, "default", &shares, None))
     }
 
-    fn server(&self, replica: &str) -> Server {
+    pub(crate) fn server(&self, replica: &str) -> Server {
         self.server_with(replica, &format!("cache-{replica}"))
     }
 
@@ -190,14 +190,14 @@ fn v(number: u64) -> Version {
 }
 
 /// The golden inputs, which both versions take, and the outputs of each version.
-struct Golden {
+pub(crate) struct Golden {
     inputs: Value,
     outputs: BTreeMap<String, Value>,
     tolerance: f64,
 }
 
 impl Golden {
-    fn read() -> Golden {
+    pub(crate) fn read() -> Golden {
         let of = |version: &str| -> Value {
             let path = root().join("models/digits").join(version).join("golden.json");
             serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -213,7 +213,7 @@ impl Golden {
     }
 
     /// Asks `address` and checks that the answer is the one of the version that it names; returns that.
-    fn ask(&self, address: &str, version: &str, id: &str) -> Result<String, String> {
+    pub(crate) fn ask(&self, address: &str, version: &str, id: &str) -> Result<String, String> {
         let path = match version {
             "" => "/v2/models/digits/infer".to_owned(),
             version => format!("/v2/models/digits/versions/{version}/infer"),
@@ -241,7 +241,7 @@ impl Golden {
     }
 
     /// Asks until the answer comes from `expected`.
-    fn until(&self, address: &str, version: &str, expected: &str) {
+    pub(crate) fn until(&self, address: &str, version: &str, expected: &str) {
         let end = Instant::now() + PATIENCE;
         loop {
             let answer = self.ask(address, version, "until");

@@ -28,7 +28,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `weir serve ARGS…` and waits until it is ready.
     pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Server {
-        let server = Server::start_unready(args);
+        Server::start_with(args, &[])
+    }
+
+    /// The same, with variables in its environment.
+    pub(crate) fn start_with<S: AsRef<std::ffi::OsStr>>(
+        args: &[S],
+        environment: &[(String, String)],
+    ) -> Server {
+        let server = Server::start_in(args, environment);
         until("the server is ready", || {
             get(&server.http, "/v2/health/ready").is_ok_and(|(status, _)| status == 200)
         });
@@ -37,12 +45,17 @@ impl Server {
 
     /// Starts `weir serve ARGS…` and waits until it listens.
     pub(crate) fn start_unready<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Server {
+        Server::start_in(args, &[])
+    }
+
+    fn start_in<S: AsRef<std::ffi::OsStr>>(args: &[S], environment: &[(String, String)]) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
             .arg("serve")
             .args(args)
             .args(["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"])
             .args(["--cache-dir"])
             .arg(target_dir().join("probe-cache"))
+            .envs(environment.iter().cloned())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary starts");

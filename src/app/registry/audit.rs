@@ -88,17 +88,7 @@ impl AuditArgs {
                 return Err(Refusal::NotFound(format!("there is no model '{model}'")).into());
             }
             let told = timeline(&model, &entries).map_err(anyhow::Error::from)?;
-            let is_asked = |change: &Change| {
-                let of = |name: &String| change.of == Named::Deployment && change.name == *name;
-                self.deployment.as_ref().is_none_or(of)
-            };
-            let told = Timeline {
-                changes: match at {
-                    Some(time) => told.at(time).into_iter().filter(|c| is_asked(c)).cloned().collect(),
-                    None => told.changes.iter().filter(|c| is_asked(c)).cloned().collect(),
-                },
-                ..told
-            };
+            let told = told.narrowed(at, self.deployment.as_deref());
             show(self.registry.json, &json!({ "at": at, "audit": told }), || match at {
                 Some(time) => tell_at(&told, time),
                 None => tell(&told),

@@ -222,6 +222,13 @@ pub(in crate::app) fn store_options() -> StoreOptions {
     StoreOptions { options, ..StoreOptions::default() }
 }
 
+/// Where packages are kept that are downloaded or sent, for as long as they are needed.
+pub(in crate::app) fn staging_folder() -> PathBuf {
+    let environment = environment();
+    let folder = environment.get("TMPDIR").filter(|folder| folder.starts_with('/'));
+    folder.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+}
+
 fn user_at_host() -> String {
     let environment = environment();
     let given = |name: &str| environment.get(name).filter(|text| !text.is_empty()).cloned();

@@ -113,8 +113,10 @@ impl From<StoreError> for Failure {
 impl From<PackageError> for Failure {
     fn from(error: PackageError) -> Failure {
         // The command is right, and the files are not.
-        let is_refused =
-            matches!(error, PackageError::Invalid(_) | PackageError::Blob(BlobError::Refused(_)));
+        let is_refused = matches!(
+            error,
+            PackageError::Invalid(_) | PackageError::TooLarge(_) | PackageError::Blob(BlobError::Refused(_))
+        );
         let failure = Failure::coded(&error);
         if is_refused { Failure { exit: REFUSED, ..failure } } else { failure }
     }

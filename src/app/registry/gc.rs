@@ -34,7 +34,7 @@ impl GcArgs {
                 report.freed.iter().map(|(sha256, size)| json!({ "sha256": sha256, "size": size })).collect();
             let value = json!({
                 "dry_run": self.dry_run, "freed": freed, "freed_bytes": report.freed_bytes(), "live": report.live,
-                "young": report.young, "rescued": report.rescued, "stale_intents": report.stale_intents,
+                "young": report.young, "rescued": report.rescued, "stale_intents": report.stale_intents, "staging": report.staging,
             });
             show(self.registry.json, &value, || tell(&report, self.dry_run));
             Ok(())
@@ -47,7 +47,11 @@ fn tell(report: &GcReport, dry_run: bool) -> String {
     let did = if dry_run { "would free" } else { "freed" };
     let (files, bytes) = (report.freed.len(), report.freed_bytes());
     let (live, young) = (report.live, report.young);
+    let parts = match report.staging {
+        0 => String::new(),
+        parts => format!("removed {parts} files that were never finished\n"),
+    };
     format!(
-        "{freed}{did} {bytes} bytes in {files} files; {live} files are in use, {young} are younger than the grace\n"
+        "{freed}{parts}{did} {bytes} bytes in {files} files; {live} files are in use, {young} are younger than the grace\n"
     )
 }

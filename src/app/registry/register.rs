@@ -9,15 +9,15 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::common::{ChangeArgs, Target, block, pair, show, store_options};
+use super::common::{ChangeArgs, Target, block, pair, show, staging_folder, store_options};
 use super::exit::Failure;
-use crate::app::cli::{complain, environment};
-use crate::app::config::{probe_options, runtime};
+use crate::app::cli::complain;
+use crate::app::config::{package_limits, probe_options, runtime};
 use crate::app::run::{make_prober, start_runtime};
 use crate::app::settings::Settings;
 use crate::control::register::{Registered, Registration, register as run};
 use crate::model::ModelName;
-use crate::registry::package::{self, Choice, Limits, git};
+use crate::registry::package::{self, Choice, git};
 use crate::registry::record::{GitRecord, ModelRef};
 use crate::registry::{Refusal, Registry};
 use crate::serving::{Validate, Validator};
@@ -89,7 +89,10 @@ impl RegisterArgs {
         let settings = self.change.registry.place.settings()?;
         let registry = self.change.registry.place.open().await?;
         let mut registration = registration(self, &registry).await?;
-        let (choice, limits) = (self.version.unwrap_or_default(), limits(&settings)?);
+        let (choice, limits) = (
+            self.version.unwrap_or_default(),
+            package_limits(&settings).map_err(|problem| Failure::usage(problem.to_string()))?,
+        );
         let (options, staging) = (store_options(), staging_folder());
         let packages = package::open(&self.source, choice, &options, &staging, limits).await?;
         registration.git = git_record(&self.source).await;
@@ -100,14 +103,6 @@ impl RegisterArgs {
         }
         Ok(())
     }
-}
-
-fn limits(settings: &Settings) -> Result<Limits, Failure> {
-    let number = |path| settings.number(path).map_err(|problem| Failure::usage(problem.to_string()));
-    Ok(Limits {
-        files_max: usize::try_from(number("registry.package_files_max")?).unwrap_or(usize::MAX),
-        bytes_max: number("registry.package_bytes_max")?,
-    })
 }
 
 async fn registration(args: &RegisterArgs, registry: &Registry) -> Result<Registration, Failure> {
@@ -158,13 +153,6 @@ fn read_sample(path: &Path) -> anyhow::Result<Value> {
 async fn git_record(source: &str) -> Option<GitRecord> {
     let path = PathBuf::from(source);
     tokio::task::spawn_blocking(move || git::record(&path)).await.ok().flatten()
-}
-
-/// Where downloads are kept for the time of the command.
-fn staging_folder() -> PathBuf {
-    let environment = environment();
-    let folder = environment.get("TMPDIR").filter(|folder| folder.starts_with('/'));
-    folder.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
 }
 
 /// Tries models as a server would, without remembering verdicts.

@@ -11,7 +11,7 @@
 mod plan;
 mod record;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -119,6 +119,7 @@ impl Coded for RegisterError {
     fn public_message(&self) -> String {
         match self {
             RegisterError::Registry(error) => error.public_message(),
+            RegisterError::Package(error) => error.public_message(),
             other => other.to_string(),
         }
     }

@@ -67,7 +67,8 @@ pub async fn read_small(store: &Store, file: &FileRef, len_max: u64) -> Result<B
     is_right.then_some(bytes).ok_or_else(|| BlobError::damaged(file, "its hash is another"))
 }
 
-async fn copy(store: &Store, file: &FileRef, dest: Option<PathBuf>) -> Result<(), BlobError> {
+/// The blob of `file`, whose length is right.
+pub(super) async fn open(store: &Store, file: &FileRef) -> Result<GetResultPayload, BlobError> {
     path::check_sha256(&file.sha256)?;
     let key = blob_key(&file.sha256);
     let found = match store.raw().get(&Path::from(key.as_str())).await {
@@ -79,8 +80,14 @@ async fn copy(store: &Store, file: &FileRef, dest: Option<PathBuf>) -> Result<()
         let reason = format!("it has {} bytes instead of {}", found.meta.size, file.size);
         return Err(BlobError::damaged(file, reason));
     }
+    Ok(found.payload)
+}
+
+async fn copy(store: &Store, file: &FileRef, dest: Option<PathBuf>) -> Result<(), BlobError> {
+    let payload = open(store, file).await?;
+    let key = blob_key(&file.sha256);
     let (file, for_error) = (file.clone(), file.path.clone());
-    let mut stream = match found.payload {
+    let mut stream = match payload {
         // Read where it is: a stream of it would go from thread to thread every 8 KiB.
         GetResultPayload::File(input, _) => {
             let work = move || copy_file(input, Copying::new(file, dest)?);
@@ -136,8 +143,8 @@ fn copy_pieces(mut rx: mpsc::Receiver<Bytes>, mut copying: Copying) -> Result<()
 }
 
 /// A copy on its way: hashed, and written beside its destination when it has one.
-struct Copying {
-    file: FileRef,
+pub(super) struct Copying {
+    pub(super) file: FileRef,
     hasher: Sha256,
     len: u64,
     output: Option<Output>,
@@ -158,13 +165,13 @@ impl Drop for Output {
 }
 
 impl Copying {
-    fn new(file: FileRef, dest: Option<PathBuf>) -> Result<Copying, BlobError> {
+    pub(super) fn new(file: FileRef, dest: Option<PathBuf>) -> Result<Copying, BlobError> {
         let output =
             dest.map(Output::new).transpose().map_err(|error| BlobError::local(&file.path, error))?;
         Ok(Copying { file, hasher: Sha256::new(), len: 0, output })
     }
 
-    fn write(&mut self, piece: &[u8]) -> Result<(), BlobError> {
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), BlobError> {
         self.hasher.update(piece);
         self.len += piece.len() as u64;
         if self.len > self.file.size {
@@ -174,7 +181,7 @@ impl Copying {
         written.map_err(|error| BlobError::local(&self.file.path, error))
     }
 
-    fn finish(mut self) -> Result<(), BlobError> {
+    pub(super) fn finish(mut self) -> Result<(), BlobError> {
         if self.len != self.file.size {
             let reason = format!("it ends after {} bytes of {}", self.len, self.file.size);
             return Err(BlobError::damaged(&self.file, reason));

@@ -8,6 +8,7 @@
 mod download;
 mod intent;
 mod path;
+mod stream;
 mod upload;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ pub use self::download::{check, check_size, fetch_to, read_small};
 pub use self::intent::{Content, settle, touch};
 pub(super) use self::intent::{INTENTS, Intent, SWEEP_MAX};
 pub use self::path::{check_files, check_path, place};
+pub use self::stream::read_pieces;
 pub use self::upload::{put_bytes, put_content, put_file};
 
 use super::error::StoreError;

@@ -213,3 +213,41 @@ async fn the_same_file_from_many_at_once_is_one_blob() {
         assert_eq!(keys(&store).await.len(), 1);
     }
 }
+
+/// Everything that a reader gets, and how it ended.
+async fn pieces(store: &Store, file: &FileRef) -> (Vec<u8>, Option<BlobError>) {
+    let mut pieces = read_pieces(store, file).await.unwrap();
+    let mut read = Vec::new();
+    while let Some(piece) = pieces.recv().await {
+        match piece {
+            Ok(piece) => read.extend_from_slice(&piece),
+            Err(error) => return (read, Some(error)),
+        }
+    }
+    (read, None)
+}
+
+#[tokio::test]
+async fn what_is_passed_on_is_never_whole_and_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    for store in stores(folder.path()) {
+        for len in [0, 1, 512 * 1024, 512 * 1024 + 1, 3_000_000] {
+            let file = put_bytes(&store, "m.onnx", content(len).into()).await.unwrap();
+            let (read, error) = pieces(&store, &file).await;
+            assert!(error.is_none() && read == content(len), "{len}: {error:?}");
+            if len == 0 {
+                continue;
+            }
+            let mut wrong = content(len);
+            wrong[0] ^= 1;
+            store.overwrite(&blob_key(&file.sha256), wrong.into()).await.unwrap();
+            let (read, error) = pieces(&store, &file).await;
+            assert!(matches!(error, Some(BlobError::Damaged { .. })), "{len}: {error:?}");
+            assert!(read.len() < len, "{len} bytes were passed on");
+            store.overwrite(&blob_key(&file.sha256), Bytes::from_static(b"short")).await.unwrap();
+            assert!(matches!(read_pieces(&store, &file).await, Err(BlobError::Damaged { .. })));
+        }
+        let missing = FileRef { path: "m".into(), sha256: sha256_hex(b"missing"), size: 7 };
+        assert!(matches!(read_pieces(&store, &missing).await, Err(BlobError::Missing { .. })));
+    }
+}

@@ -27,6 +27,9 @@ pub(super) use self::mark::files_of;
 /// How long a blob stays that nobody needs, unless told otherwise.
 pub const GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// A file that is being written is older than this only when its writer is gone.
+const STAGING_AGE_MIN: Duration = Duration::from_secs(10 * 60);
+
 /// Blobs in one intent.
 const BATCH: usize = 1_000;
 
@@ -52,6 +55,8 @@ pub struct GcReport {
     pub rescued: u64,
     /// Intents of collections that died, which were removed.
     pub stale_intents: u64,
+    /// Parts of files that killed writers left in a directory, which were removed.
+    pub staging: u64,
 }
 
 impl GcReport {
@@ -97,6 +102,7 @@ pub async fn collect(
         return Ok(report);
     }
     report.stale_intents = remove_stale_intents(registry).await?;
+    report.staging = registry.store().sweep(options.grace.max(STAGING_AGE_MIN)).await?;
     for batch in candidates.chunks(BATCH) {
         let mut rest = batch;
         while !rest.is_empty() {

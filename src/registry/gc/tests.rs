@@ -6,7 +6,7 @@ use super::super::blobs::{self, Content};
 use super::super::op::Op;
 use super::super::record::FileRef;
 use super::super::sample;
-use super::super::store::Store;
+use super::super::store::{Store, StoreOptions};
 use super::*;
 use crate::model::{ModelName, Version};
 
@@ -245,4 +245,25 @@ async fn registrations_race_with_collections() {
             assert!(*number <= version(8));
         }
     }
+}
+
+#[tokio::test]
+async fn what_was_never_finished_goes_when_its_writer_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().to_str().unwrap(), &StoreOptions::default()).unwrap();
+    let registry = Registry::open(store).await.unwrap();
+    let blobs = folder.path().join("blobs/sha256/ab");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let (old, young) = (blobs.join("cdef#1"), blobs.join("cdef#2"));
+    for (path, age) in [(&old, 11), (&young, 9)] {
+        std::fs::write(path, b"half of it").unwrap();
+        let time = std::time::SystemTime::now() - Duration::from_secs(age * 60);
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+    let options = GcOptions { grace: Duration::ZERO, dry_run: true };
+    assert_eq!(collect(&registry, &options, Utc::now()).await.unwrap().staging, 0);
+    assert!(old.exists());
+    let options = GcOptions { dry_run: false, ..options };
+    assert_eq!(collect(&registry, &options, Utc::now()).await.unwrap().staging, 1);
+    assert_eq!((old.exists(), young.exists()), (false, true));
 }

@@ -11,6 +11,7 @@
 pub mod folder;
 pub mod git;
 pub mod holds;
+pub mod incoming;
 mod mlflow;
 pub mod oci;
 pub mod pull;
@@ -107,6 +108,9 @@ pub enum PackageError {
     /// It is not what can be registered.
     #[error("{0}")]
     Invalid(String),
+    /// It is longer than what is taken.
+    #[error("{0}")]
+    TooLarge(String),
     /// A file or folder cannot be read or written.
     #[error("{path}: {source}")]
     Io {
@@ -140,10 +144,21 @@ impl Coded for PackageError {
     fn code(&self) -> Code {
         match self {
             PackageError::Invalid(_) => Code::InvalidArgument,
+            PackageError::TooLarge(_) => Code::TooLarge,
             PackageError::Io { .. } => Code::Internal,
             PackageError::Store(_) => Code::Unavailable,
             PackageError::Blob(error) => error.code(),
             PackageError::Refused(refusal) => refusal.code(),
+        }
+    }
+
+    fn public_message(&self) -> String {
+        match self {
+            // The path may be one of this machine.
+            PackageError::Io { .. } => "a file of the package cannot be read or written".to_owned(),
+            PackageError::Store(_) => "the registry's store cannot be reached".to_owned(),
+            PackageError::Blob(error) => error.public_message(),
+            other => other.to_string(),
         }
     }
 }

@@ -20,7 +20,7 @@ mod tests;
 
 pub use self::document::Key;
 pub use self::index::Index;
-pub use self::page::{LIMIT, LIMIT_MAX, Order, Page, What};
+pub use self::page::{LIMIT, LIMIT_MAX, Order, Page, Search, What};
 pub use self::parse::{QUERY_LEN_MAX, SyntaxError, parse};
 pub use self::query::{Comparison, Field, Operator, Query};
 

@@ -80,6 +80,29 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+/// What is asked of the index.
+#[derive(Clone, Copy)]
+pub struct Search<'a> {
+    /// What must fit.
+    pub query: &'a Query,
+    /// What is listed.
+    pub what: What,
+    /// In which order.
+    pub order: &'a Order,
+    /// Results of a page; from 1 to [`LIMIT_MAX`].
+    pub limit: usize,
+    /// Where the page before ended.
+    pub token: Option<&'a str>,
+    /// Whether the one who asks may know of a model.
+    pub sees: &'a (dyn Fn(&ModelName) -> bool + Sync),
+}
+
+impl std::fmt::Debug for Search<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Search").field("query", self.query).field("what", &self.what).finish_non_exhaustive()
+    }
+}
+
 /// The place of a result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,12 +129,22 @@ impl Index {
         token: Option<&str>,
         now: DateTime<Utc>,
     ) -> Result<Page, Refusal> {
-        let limit = limit.clamp(1, LIMIT_MAX);
+        self.page(&Search { query, what, order, limit, token, sees: &|_| true }, now)
+    }
+
+    /// As [`Index::search`], for someone who may not know of every model.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for a token that is not from this search.
+    pub fn page(&self, search: &Search<'_>, now: DateTime<Utc>) -> Result<Page, Refusal> {
+        let Search { query, what, order, token, sees, .. } = *search;
+        let limit = search.limit.clamp(1, LIMIT_MAX);
         let id = sha256_hex(format!("{query}\n{what:?}\n{} {}", order.by, order.descending).as_bytes());
         let id: String = id.chars().take(16).collect();
         let after = token.map(|token| read_token(token, &id)).transpose()?;
         let fitting = self.find(query, now);
-        let mut walk = Walk { index: self, fitting: &fitting, what, order, after, found: Vec::new(), limit };
+        let mut walk =
+            Walk { index: self, fitting: &fitting, what, order, after, sees, found: Vec::new(), limit };
         walk.run();
         let mut found = walk.found;
         let is_more = found.len() > limit;
@@ -147,6 +180,7 @@ struct Walk<'a> {
     what: What,
     order: &'a Order,
     after: Option<Place>,
+    sees: &'a (dyn Fn(&ModelName) -> bool + Sync),
     found: Vec<(Option<f64>, Key)>,
     limit: usize,
 }
@@ -222,6 +256,9 @@ impl Walk<'_> {
 
     /// Whether a fitting document is listed in this place: versions always, a model at the first of its documents.
     fn is_wanted(&self, key: &Key, value: Option<f64>) -> bool {
+        if !(self.sees)(&key.model) {
+            return false;
+        }
         let own = self.value(key);
         if own.is_some() != value.is_some() {
             return false;

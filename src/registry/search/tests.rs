@@ -317,3 +317,35 @@ fn a_page_goes_on_where_the_last_one_ended_whatever_changes() {
     let other = index.search(&Query::All, What::Models, &order, 2, first.next.as_deref(), now());
     assert!(other.is_err(), "a token of another search");
 }
+
+#[test]
+fn a_page_is_full_of_what_its_reader_may_see() {
+    let mut index = Index::default();
+    for name in ["a", "b", "c", "d"] {
+        index.update(&model(name, &[('x', Some(1.0), 1, false), ('x', Some(2.0), 2, false)]));
+    }
+    let (query, sees) = (parse("").unwrap(), |model: &ModelName| ["b", "d"].contains(&&**model));
+    let mut seen = Vec::new();
+    for by in ["name", "version desc"] {
+        let order: Order = by.parse().unwrap();
+        let mut token: Option<String> = None;
+        loop {
+            let token_text = token.as_deref();
+            let search = Search {
+                query: &query,
+                what: What::Models,
+                order: &order,
+                limit: 1,
+                token: token_text,
+                sees: &sees,
+            };
+            let page = index.page(&search, now()).unwrap();
+            seen.extend(page.found.iter().map(|key| key.model.to_string()));
+            token = page.next;
+            if token.is_none() {
+                break;
+            }
+        }
+    }
+    assert_eq!(seen, ["b", "d", "b", "d"]);
+}

@@ -32,8 +32,10 @@ pub(super) async fn walk(
             }
         }
     }
-    let checks =
-        wanted.into_iter().map(|(file, users)| async move { (check(store, file, how).await, users) });
+    let mut checks = Vec::with_capacity(wanted.len());
+    for (file, users) in wanted {
+        checks.push(async move { (check(store, file, how).await, users) });
+    }
     let mut checks = futures_util::stream::iter(checks).buffered(AT_A_TIME);
     while let Some((checked, users)) = checks.next().await {
         match checked {

@@ -104,7 +104,7 @@ impl HttpDoor {
 
     /// The router of the registry's API.
     fn api(&self) -> axum::Router {
-        api::router(api::ApiState { control: Arc::clone(&self.control), access: Arc::clone(&self.access) })
+        api::router(api::ApiState::new(Arc::clone(&self.control), Arc::clone(&self.access)))
     }
 
     /// Answers one request to the registry's API.

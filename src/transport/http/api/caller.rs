@@ -92,6 +92,22 @@ impl Caller {
         self.who.subject()
     }
 
+    /// Who registers a version of `model`, which was made from versions of `parents`. What it is made from must be known to
+    /// the caller, and an alias takes what an alias takes.
+    pub(super) fn registers<'a>(
+        self,
+        model: &str,
+        sets_alias: bool,
+        parents: impl Iterator<Item = &'a str>,
+        reason: String,
+    ) -> Result<Intent, ApiError> {
+        for parent in parents {
+            self.who.require(Role::Reader, Some(parent))?;
+        }
+        let role = if sets_alias { Role::Promoter } else { Role::Publisher };
+        self.intent(role, model, reason)
+    }
+
     /// Who asks something of the server itself.
     pub(super) fn require(&self, role: Role) -> Result<(), ApiError> {
         Ok(self.who.require(role, None)?)

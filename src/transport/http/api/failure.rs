@@ -1,6 +1,7 @@
 //! Failures of the API as clients see them: `{"error": text, "code": word}`, with who holds what is in use and the
 //! revision that a stale caller has missed.
 
+use axum::extract::rejection::QueryRejection;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -9,7 +10,9 @@ use utoipa::ToSchema;
 
 use crate::access::AuthError;
 use crate::control::ControlError;
-use crate::error::Code;
+use crate::control::intake::IntakeError;
+use crate::control::register::RegisterError;
+use crate::error::{Code, Coded};
 use crate::protocol::status::{Failure, http_status};
 use crate::registry::{Refusal, RegistryError};
 
@@ -23,7 +26,7 @@ pub(super) struct ErrorBody {
     /// Who uses what was to be deleted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     holders: Vec<String>,
-    /// The model's revision, when the caller had seen an older one.
+    /// The model's revision, when the caller had seen an older one; the one that says why a model is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
 }
@@ -43,6 +46,11 @@ impl ApiError {
 
     pub(super) fn not_found(message: &str) -> ApiError {
         ApiError::new(Code::NotFound, message)
+    }
+
+    /// A query string that cannot be read.
+    pub(super) fn of_query(rejection: QueryRejection) -> ApiError {
+        ApiError::new(Code::InvalidArgument, rejection.body_text())
     }
 
     pub(super) fn method_not_allowed() -> ApiError {
@@ -78,6 +86,27 @@ impl From<RegistryError> for ApiError {
             _ => {}
         }
         failure
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> ApiError {
+        match error {
+            IntakeError::Register(RegisterError::Registry(error)) => error.into(),
+            IntakeError::Register(RegisterError::Rejected { reason, rev }) => {
+                let mut failure =
+                    ApiError::new(Code::InvalidArgument, format!("the model is refused: {reason}"));
+                failure.body.code = "rejected";
+                failure.body.revision = rev;
+                failure
+            }
+            error => {
+                if error.code() == Code::Internal {
+                    tracing::warn!(%error, "a package was not registered");
+                }
+                ApiError::from(Failure::from(&error))
+            }
+        }
     }
 }
 

@@ -11,9 +11,12 @@ mod change;
 mod deployment;
 pub(super) mod events;
 mod failure;
-
+mod files;
+mod find;
+mod history;
 mod monitoring;
 mod read;
+mod register;
 mod wire;
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
+use axum::routing::get;
+use tokio::sync::Semaphore;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
@@ -41,7 +46,7 @@ pub(super) fn is_for(path: &str) -> bool {
     path.starts_with(ROOT) && path != events::PATH
 }
 
-/// Largest body of a request to the API, in bytes. Model files are not sent here.
+/// Largest JSON body of a request to the API, in bytes. Packages have limits of their own.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// What the routes need.
@@ -49,6 +54,14 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 pub(super) struct ApiState {
     pub(super) control: Arc<ControlPlane>,
     pub(super) access: Arc<Access>,
+    /// Room for files that are sent.
+    downloads: Arc<Semaphore>,
+}
+
+impl ApiState {
+    pub(super) fn new(control: Arc<ControlPlane>, access: Arc<Access>) -> ApiState {
+        ApiState { control, access, downloads: Arc::new(Semaphore::new(files::DOWNLOADS_MAX)) }
+    }
 }
 
 /// The parts of the document that belong to no route.
@@ -61,7 +74,7 @@ pub(super) struct ApiState {
                        `{\"error\": text, \"code\": word}`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    paths(events::describe),
+    paths(events::describe, files::file),
     tags(
         (name = "models", description = "What is registered"),
         (name = "changes", description = "Tags, aliases, descriptions, deletion, approval"),
@@ -79,9 +92,20 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(read::registry))
         .routes(routes!(read::replicas))
         .routes(routes!(read::refresh))
+        .routes(routes!(history::anchors))
+        .routes(routes!(history::verify))
+        .routes(routes!(history::gc))
+        .routes(routes!(find::search))
+        .routes(routes!(find::models))
         .routes(routes!(read::model, change::describe_model, change::delete_model))
         .routes(routes!(read::revisions))
+        .routes(routes!(history::audit))
+        .routes(routes!(register::register))
         .routes(routes!(read::version, change::describe_version, change::delete_version))
+        .routes(routes!(files::files))
+        // Described in `Base`: the document has no word for a name with slashes.
+        .route(files::FILE_PATH, get(files::file))
+        .routes(routes!(history::lineage))
         .routes(routes!(change::undelete_model))
         .routes(routes!(change::undelete_version))
         .routes(routes!(change::tag_model))

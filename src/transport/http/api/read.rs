@@ -1,5 +1,6 @@
 //! What is registered and what is going on: models, versions, the log, the registry and its replicas.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use chrono::Utc;
@@ -174,9 +175,10 @@ pub(super) async fn revisions(
     State(state): State<ApiState>,
     caller: Caller,
     Path(model): Path<String>,
-    Query(part): Query<Part>,
+    part: Result<Query<Part>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     caller.read(&state, Some(&model))?;
+    let Query(part) = part.map_err(ApiError::of_query)?;
     let door = state.control.registry()?;
     let name = model_name(&model)?;
     let known = door.state(&name).await?;

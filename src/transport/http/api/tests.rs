@@ -11,9 +11,12 @@ use tower::ServiceExt;
 use super::{ApiState, document, router};
 use crate::access::{Access, AccessSettings, Peer};
 use crate::backend::fake::FakeBackend;
+use crate::control::intake::Intake;
+use crate::control::register::tests::FakeTrial;
 use crate::control::{ControlPlane, RegistryDoor};
 use crate::metrics::Registry as Metrics;
 use crate::model::{ModelName, Version};
+use crate::registry::package::Limits;
 use crate::registry::sample::{intent, record};
 use crate::registry::{FileRef, Op, Registry, Store};
 use crate::serving::{Engine, Manager, ManagerConfig, ModelControl};
@@ -26,6 +29,8 @@ struct Api {
 struct Answer {
     status: StatusCode,
     etag: String,
+    content_type: String,
+    bytes: Vec<u8>,
     json: Value,
 }
 
@@ -46,34 +51,47 @@ async fn api(address: &str) -> Api {
     let engine = Arc::new(Engine::new(&Metrics::new()).unwrap());
     let config = ManagerConfig { control: ModelControl::None, ..ManagerConfig::default() };
     let manager = Manager::start(config, Arc::new(FakeBackend::default()), engine).unwrap();
-    let door = RegistryDoor::new(Arc::new(registry), None);
+    let limits = Limits { files_max: 10, bytes_max: 10_000 };
+    let intake = Intake::new(Arc::new(FakeTrial), limits, std::env::temp_dir());
+    let door = RegistryDoor::new(Arc::new(registry), None).with_intake(intake);
     let control = Arc::new(ControlPlane::new(manager).with_registry(door));
     let settings = AccessSettings { is_loopback_bound: true, ..AccessSettings::default() };
     let access = Arc::new(Access::new(settings, &Metrics::new()).unwrap());
-    Api { router: router(ApiState { control, access }), peer: Arc::new(Peer::new(address.parse().unwrap())) }
+    Api {
+        router: router(ApiState::new(control, access)),
+        peer: Arc::new(Peer::new(address.parse().unwrap())),
+    }
 }
 
 impl Api {
-    async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut request = request.body(AxumBody::from(body.to_owned())).unwrap();
+        let mut request = request.body(AxumBody::from(body.into())).unwrap();
         request.extensions_mut().insert(Arc::clone(&self.peer));
         let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        let etag = head.headers.get("etag").map(|tag| tag.to_str().unwrap().to_owned());
+        let text = |name| head.headers.get(name).map(|text| text.to_str().unwrap().to_owned());
         Answer {
+            bytes: bytes.to_vec(),
+            content_type: text("content-type").unwrap_or_default(),
             status: head.status,
-            etag: etag.unwrap_or_default(),
+            etag: text("etag").unwrap_or_default(),
             json: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
         }
     }
 
     /// Asks and expects a status.
     async fn check(&self, method: Method, path: &str, body: Value, status: u16) -> Answer {
-        let answer = self.ask(method.clone(), path, &[], &body.to_string()).await;
+        let answer = self.ask(method.clone(), path, &[], body.to_string()).await;
         assert_eq!(answer.status.as_u16(), status, "{method} {path} {body}: {}", answer.json);
         answer
     }
@@ -149,12 +167,12 @@ async fn callers_who_read_first() {
     let api = api(LOCAL).await;
     let read = api.check(Method::GET, "/models/digits", Value::Null, 200).await;
     let change = json!({"description": "d"}).to_string();
-    let first = api.ask(Method::PATCH, "/models/digits", &[("if-match", &read.etag)], &change).await;
+    let first = api.ask(Method::PATCH, "/models/digits", &[("if-match", &read.etag)], change).await;
     assert_eq!(first.status, 200);
     let change = json!({"description": "e"}).to_string();
-    let late = api.ask(Method::PATCH, "/models/digits", &[("if-match", &read.etag)], &change).await;
+    let late = api.ask(Method::PATCH, "/models/digits", &[("if-match", &read.etag)], change).await;
     assert_eq!((late.status.as_u16(), &late.json["revision"]), (412, &json!(2)));
-    let wrong = api.ask(Method::PATCH, "/models/digits", &[("if-match", "x")], &change).await;
+    let wrong = api.ask(Method::PATCH, "/models/digits", &[("if-match", "x")], "{}").await;
     assert_eq!(wrong.status, 400);
 }
 
@@ -172,7 +190,7 @@ async fn malformed_requests() {
     api.check(Method::POST, "/models/digits", Value::Null, 405).await;
     api.check(Method::GET, "/nothing", Value::Null, 404).await;
     let large = format!("{{\"description\": \"{}\"}}", "x".repeat(2 << 20));
-    assert_eq!(api.ask(Method::PATCH, "/models/digits", &[], &large).await.status, 413);
+    assert_eq!(api.ask(Method::PATCH, "/models/digits", &[], large).await.status, 413);
 }
 
 #[tokio::test]
@@ -181,8 +199,161 @@ async fn others_read_and_change_nothing() {
     api.check(Method::GET, "/models/digits", Value::Null, 200).await;
     api.check(Method::PATCH, "/models/digits", json!({"description": "d"}), 403).await;
     api.check(Method::POST, "/registry/refresh", Value::Null, 403).await;
+    api.check(Method::POST, "/registry/gc", json!({"dry_run": true}), 403).await;
+    api.check(Method::POST, "/registry/verify", json!({}), 403).await;
+    api.check(Method::POST, "/registry/verify", json!({"model": "digits"}), 200).await;
+    api.check(Method::GET, "/search", Value::Null, 200).await;
+    api.check(Method::GET, "/models/digits/audit", Value::Null, 200).await;
+    let refused = api.ask(Method::POST, "/models/digits/versions", &[ONNX], "model").await;
+    assert_eq!(refused.status, 403);
     let read = api.check(Method::GET, "/models/digits", Value::Null, 200).await;
     assert_eq!(read.etag, "\"1\"");
+}
+
+#[tokio::test]
+async fn what_is_registered_is_found() {
+    let api = api(LOCAL).await;
+    let tags = json!({"set": {"area": "qna"}});
+    api.check(Method::POST, "/models/digits/versions/2/tags", tags, 200).await;
+    let found = api.check(Method::GET, "/search?q=tags.area%20%3D%20qna", Value::Null, 200).await.json;
+    assert_eq!((&found["versions"][0]["version"], &found["next_page_token"]), (&json!(2), &Value::Null));
+    let mut token = String::new();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let path = format!("/search?order_by=version%20desc&limit=1{token}");
+        let page = api.check(Method::GET, &path, Value::Null, 200).await.json;
+        seen.push(page["versions"][0]["version"].clone());
+        token = page["next_page_token"].as_str().map_or(String::new(), |t| format!("&page_token={t}"));
+    }
+    assert_eq!((seen, token.as_str()), (vec![json!(3), json!(2), json!(1)], ""));
+    let models = api.check(Method::GET, "/search?what=models", Value::Null, 200).await.json;
+    assert_eq!((&models["models"][0]["name"], &models["versions"]), (&json!("digits"), &Value::Null));
+    let listed = api.check(Method::GET, "/models", Value::Null, 200).await.json;
+    assert_eq!(listed, models);
+    for wrong in ["?q=tags.area%20=", "?what=x", "?order_by=x", "?limit=x", "?page_token=x", "?y=1"] {
+        let refused = api.check(Method::GET, &format!("/search{wrong}"), Value::Null, 400).await;
+        assert_eq!(refused.json["code"], "invalid_argument", "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn what_served_when_and_why() {
+    let api = api(LOCAL).await;
+    let at = "/models/digits/deployments/default";
+    api.check(Method::PUT, at, json!({"version": 1, "reason": "first"}), 200).await;
+    api.check(Method::PUT, at, json!({"version": 2, "reason": "better"}), 200).await;
+    let told = api.check(Method::GET, "/models/digits/audit?at=now", Value::Null, 200).await.json;
+    let changes = told["audit"]["changes"].as_array().unwrap();
+    assert_eq!((changes.len(), &changes[0]["reason"]), (1, &json!("better")));
+    assert_eq!(changes[0]["traffic"][0]["version"], 2);
+    let all = api.check(Method::GET, "/models/digits/audit?deployment=default", Value::Null, 200).await.json;
+    assert_eq!(all["audit"]["changes"].as_array().map(Vec::len), Some(2));
+    api.check(Method::GET, "/models/digits/audit?at=soon", Value::Null, 400).await;
+    api.check(Method::GET, "/models/none/audit", Value::Null, 404).await;
+    let anchors = api.check(Method::GET, "/registry/anchors", Value::Null, 200).await.json;
+    assert_eq!(
+        (&anchors["anchors"][0]["model"], &anchors["anchors"][0]["rev"]),
+        (&json!("digits"), &json!(3))
+    );
+    let verified = api.check(Method::POST, "/registry/verify", anchors, 200).await.json;
+    assert_eq!(
+        (&verified["ok"], &verified["revisions"], &verified["anchors"]),
+        (&json!(true), &json!(3), &json!(1))
+    );
+    // The versions of this test have no files.
+    let blobs = json!({"model": "digits", "blobs": "sizes"});
+    let verified = api.check(Method::POST, "/registry/verify", blobs, 200).await.json;
+    assert_eq!((&verified["ok"], &verified["findings"][0]["kind"]), (&json!(false), &json!("blob")));
+    api.check(Method::POST, "/registry/verify", json!({"blobs": "some"}), 400).await;
+    let gone =
+        api.check(Method::POST, "/registry/gc", json!({"grace": "0s", "dry_run": true}), 200).await.json;
+    assert_eq!((&gone["dry_run"], &gone["freed"]), (&json!(true), &json!([])));
+    api.check(Method::POST, "/registry/gc", json!({"grace": "soon"}), 400).await;
+}
+
+#[tokio::test]
+async fn lineages_in_every_form() {
+    let api = api(LOCAL).await;
+    for (format, content_type, begins) in [
+        ("", "application/json", "{\"nodes\":["),
+        ("?format=json", "application/json", "{\"nodes\":["),
+        ("?format=text", "text/plain; charset=utf-8", "digits@1"),
+        ("?format=dot", "text/vnd.graphviz; charset=utf-8", "digraph lineage"),
+        ("?format=svg", "image/svg+xml", "<svg"),
+    ] {
+        let path = format!("/models/digits/versions/1/lineage{format}");
+        let drawn = api.ask(Method::GET, &path, &[], "").await;
+        let text = String::from_utf8(drawn.bytes).unwrap();
+        assert_eq!((drawn.status.as_u16(), drawn.content_type.as_str()), (200, content_type), "{format}");
+        assert!(text.starts_with(begins), "{format}: {text}");
+    }
+    api.check(Method::GET, "/models/digits/versions/1/lineage?format=pdf", Value::Null, 400).await;
+    api.check(Method::GET, "/models/digits/versions/9/lineage", Value::Null, 404).await;
+}
+
+/// A tar stream with a model and a vocabulary in a folder.
+fn package(model: &[u8]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, content) in [("model.onnx", model), ("vocab/words.txt", b"a\nb\n")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o600);
+        tar.append_data(&mut header, path, content).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+const TAR: (&str, &str) = ("content-type", "application/x-tar");
+const ONNX: (&str, &str) = ("content-type", "application/octet-stream");
+
+#[tokio::test]
+async fn packages_become_versions_and_come_out_again() {
+    let api = api(LOCAL).await;
+    let key = [TAR, ("idempotency-key", "build 7")];
+    let path = "/models/words/versions?tag=area=qna&metric=auc=0.5&from=digits@2&run=r7";
+    let made = api.ask(Method::POST, path, &key, package(b"model")).await;
+    assert_eq!(made.status, 201, "{}", made.json);
+    assert_eq!((&made.json["version"], &made.json["created"]), (&json!(1), &json!(true)));
+    let again = api.ask(Method::POST, path, &key, package(b"model")).await;
+    assert_eq!((again.status.as_u16(), &again.json["version"]), (200, &json!(1)));
+    let other = api.ask(Method::POST, path, &key, package(b"other")).await;
+    assert_eq!(other.status, 409, "{}", other.json);
+    let found = api.check(Method::GET, "/search?q=tags.area:qna", Value::Null, 200).await.json;
+    assert_eq!(found["versions"][0]["model"], "words", "found at once");
+    let held = api.check(Method::GET, "/models/digits/versions/2", Value::Null, 200).await.json;
+    assert_eq!(held["in_use_by"], json!(["lineage of words@1"]), "{held}");
+    let files = api.check(Method::GET, "/models/words/versions/1/files", Value::Null, 200).await.json;
+    assert_eq!(files["files"][1]["path"], "vocab/words.txt");
+    for path in ["vocab/words.txt", "vocab%2Fwords.txt"] {
+        let file = api.ask(Method::GET, &format!("/models/words/versions/1/files/{path}"), &[], "").await;
+        assert_eq!((file.status.as_u16(), file.bytes.as_slice()), (200, &b"a\nb\n"[..]), "{path}");
+        assert_eq!(file.etag, files["files"][1]["sha256"].to_string());
+    }
+    api.check(Method::GET, "/models/words/versions/1/files/none", Value::Null, 404).await;
+    api.check(Method::GET, "/models/digits/versions/1/files/model.onnx", Value::Null, 400).await;
+    let one = api.ask(Method::POST, "/models/words/versions", &[ONNX], "another").await;
+    assert_eq!((one.status.as_u16(), &one.json["version"]), (201, &json!(2)));
+}
+
+#[tokio::test]
+async fn packages_that_are_not_taken() {
+    let api = api(LOCAL).await;
+    let path = "/models/words/versions";
+    let check = async |path: &str, headers: &[(&str, &str)], body: Vec<u8>, status: u16, code: &str| {
+        let answer = api.ask(Method::POST, path, headers, body).await;
+        assert_eq!((answer.status.as_u16(), &answer.json["code"]), (status, &json!(code)), "{}", answer.json);
+    };
+    check(path, &[ONNX], b"kills it".to_vec(), 400, "rejected").await;
+    check(path, &[ONNX], vec![1; 10_001], 413, "too_large").await;
+    check(path, &[], b"model".to_vec(), 400, "invalid_argument").await;
+    check(path, &[TAR], vec![1; 700], 400, "invalid_argument").await;
+    check(path, &[ONNX, ("idempotency-key", "")], b"model".to_vec(), 400, "invalid_argument").await;
+    check(&format!("{path}?from=none@1"), &[ONNX], b"model".to_vec(), 404, "not_found").await;
+    check(&format!("{path}?alias=best"), &[ONNX], b"model".to_vec(), 400, "invalid_argument").await;
+    let at_nine = [ONNX, ("if-match", "\"9\"")];
+    check("/models/digits/versions", &at_nine, b"model".to_vec(), 412, "stale").await;
+    let log = api.check(Method::GET, "/models/words/revisions", Value::Null, 200).await.json;
+    assert_eq!(log["revisions"].as_array().map(Vec::len), Some(1), "the refusal is written down: {log}");
 }
 
 #[test]

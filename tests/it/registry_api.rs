@@ -1,0 +1,103 @@
+//! The control API on a real server: a package goes in over HTTP, is tried, deployed, asked, found, and comes out again.
+
+use serde_json::{Value, json};
+
+use crate::registry_serve::{Golden, House};
+use crate::support::{Server, get, post, root};
+
+fn json_of(answer: std::io::Result<(u16, String)>, status: u16) -> Value {
+    let (found, body) = answer.unwrap();
+    assert_eq!(found, status, "{body}");
+    serde_json::from_str(&body).unwrap_or_else(|_| panic!("{body}"))
+}
+
+fn sent(server: &Server, path: &str, headers: &str, body: &[u8], status: u16) -> Value {
+    json_of(post(&server.http, &format!("/api/v1{path}"), headers, body), status)
+}
+
+fn read(server: &Server, path: &str) -> Value {
+    json_of(get(&server.http, &format!("/api/v1{path}")), 200)
+}
+
+/// A tar stream of `models/digits/<version>` with a note.
+fn package(version: &str, note: &str) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let model = root().join("models/digits").join(version).join("model.onnx");
+    tar.append_path_with_name(model, "./model.onnx").unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(note.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "./notes/card.md", note.as_bytes()).unwrap();
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn a_package_goes_in_and_comes_out_over_http() {
+    let (house, golden) = (House::open(), Golden::read());
+    let server = house.server("a");
+    let tar = "content-type: application/x-tar\r\nidempotency-key: build-1\r\n";
+    let path =
+        "/models/digits/versions?tag=area=vision&dataset=train=sklearn:digits@1&git_commit=abc&from=digits@1";
+    let made = sent(&server, path, tar, &package("2", "a card"), 201);
+    let again = sent(&server, path, tar, &package("2", "a card"), 200);
+    assert_eq!((&made["version"], &again["version"]), (&json!(4), &json!(4)), "{made} {again}");
+    let version = read(&server, "/models/digits/versions/4");
+    assert_eq!(version["record"]["inputs"][0]["datatype"], "FP32", "it was tried: {version}");
+    assert!(version["record"]["validation"]["golden"].is_object(), "{version}");
+
+    // What does not load is refused by its child process, and the server goes on.
+    let one = "content-type: application/octet-stream\r\n";
+    let refused = sent(&server, "/models/digits/versions", one, b"this is no model", 400);
+    assert_eq!(refused["code"], "rejected", "{refused}");
+
+    let deploy = json!({ "version": 4, "reason": "over http" }).to_string();
+    let (status, body) = put(&server, "/models/digits/deployments/default", &deploy);
+    assert_eq!(status, 200, "{body}");
+    golden_of_four(&server, &golden);
+    let found = read(&server, "/search?q=tags.area%20=%20vision");
+    assert_eq!(found["versions"][0]["version"], 4, "{found}");
+    let told = read(&server, "/models/digits/audit?at=now");
+    assert_eq!(told["audit"]["changes"][0]["reason"], "over http", "{told}");
+    let (_, drawn) = get(&server.http, "/api/v1/models/digits/versions/4/lineage?format=svg").unwrap();
+    assert!(drawn.starts_with("<svg"), "{drawn}");
+    let anchors = read(&server, "/registry/anchors");
+    let verified = sent(&server, "/registry/verify", "", anchors.to_string().as_bytes(), 200);
+    assert_eq!(verified["ok"], true, "{verified}");
+
+    let (status, note) = get(&server.http, "/api/v1/models/digits/versions/4/files/notes/card.md").unwrap();
+    assert_eq!((status, note.as_str()), (200, "a card"));
+    // The same length, and another content: what is sent ends before its last bytes.
+    let files = read(&server, "/models/digits/versions/4/files");
+    let sha256 = files["files"][1]["sha256"].as_str().unwrap().to_owned();
+    let (first, rest) = sha256.split_at(2);
+    std::fs::write(house.location().join("blobs/sha256").join(first).join(rest), "a carD").unwrap();
+    let (_, note) = get(&server.http, "/api/v1/models/digits/versions/4/files/notes/card.md").unwrap();
+    assert_eq!(note, "");
+    let body = json!({ "model": "digits", "blobs": "content" }).to_string();
+    let verified = sent(&server, "/registry/verify", "", body.as_bytes(), 200);
+    assert_eq!((&verified["ok"], &verified["findings"][0]["kind"]), (&json!(false), &json!("blob")));
+    server.stop();
+}
+
+/// Waits until version 4 answers, and compares it with the golden answers of the model that it is a copy of.
+fn golden_of_four(server: &Server, golden: &Golden) {
+    crate::support::until("version 4 answers", || {
+        let answer = golden.ask(&server.http, "", "x");
+        // It has no golden answers by its own number.
+        answer.is_err_and(|error| error.contains("no golden answers of version '4'"))
+    });
+}
+
+fn put(server: &Server, path: &str, body: &str) -> (u16, String) {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(&server.http).unwrap();
+    let (address, len) = (&server.http, body.len());
+    write!(
+        stream,
+        "PUT /api/v1{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {len}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer.split(' ').nth(1).unwrap_or_default().parse().unwrap(), answer)
+}
