@@ -14,6 +14,7 @@ pub mod backend;
 pub mod scheduler;
 pub mod serving;
 pub mod registry;
+pub mod capture;
 pub mod drift;
 pub mod control;
 pub mod transport;
