@@ -4,6 +4,7 @@
 
 pub mod announce;
 pub mod events;
+pub mod feedback;
 pub mod follow;
 pub mod golden;
 pub mod register;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::access::{AuthError, Identity, Role};
+use crate::capture::labels::LabelStore;
 use crate::error::{Code, Coded};
 use crate::model::{ModelName, Version};
 use crate::serving::{LoadFailure, LoadRequest, Manager, ModelControl};
@@ -63,6 +65,17 @@ pub enum ControlError {
     /// The server was started without a registry.
     #[error("this server has no registry, or has not reached it yet: start it with --registry")]
     NoRegistry,
+    /// The server does not capture.
+    #[error("this server does not capture what models answer: start it with --monitoring-dir")]
+    NoCapture,
+    /// What was captured, or labels of it, could not be written or read.
+    #[error("{reason}")]
+    Watching {
+        /// What it means.
+        code: Code,
+        /// Why, for clients.
+        reason: String,
+    },
     /// A parameter cannot be used.
     #[error("{reason}")]
     Invalid {
@@ -77,6 +90,8 @@ impl Coded for ControlError {
             ControlError::UnknownModel { .. } => Code::NotFound,
             ControlError::LoadFailed { .. } | ControlError::Invalid { .. } => Code::InvalidArgument,
             ControlError::NotAllowed { .. } | ControlError::NoRegistry => Code::FailedPrecondition,
+            ControlError::NoCapture => Code::Conflict,
+            ControlError::Watching { code, .. } => *code,
             ControlError::Refused(error) => error.code(),
         }
     }
@@ -97,17 +112,19 @@ pub struct ControlPlane {
     is_open: bool,
     /// Set once the registry was reached, which may be long after the server started.
     registry: OnceLock<RegistryDoor>,
+    /// Set where the server captures.
+    labels: OnceLock<Arc<LabelStore>>,
 }
 
 impl ControlPlane {
     /// The door to `manager`, for those whose identity allows it.
     pub fn new(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: false, registry: OnceLock::new() }
+        ControlPlane { manager, is_open: false, registry: OnceLock::new(), labels: OnceLock::new() }
     }
 
     /// The same, for anyone: `--allow-remote-control` on a server without credentials.
     pub fn open(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: true, registry: OnceLock::new() }
+        ControlPlane { manager, is_open: true, registry: OnceLock::new(), labels: OnceLock::new() }
     }
 
     /// The same, with a registry.

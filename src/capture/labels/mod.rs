@@ -25,4 +25,5 @@ mod tests;
 pub use self::error::LabelError;
 pub use self::label::{Label, LabelValue, limits};
 pub use self::store::{Appended, LabelStore, LabelStoreOptions};
+pub(super) use self::table::hex;
 pub use self::table::{LABELS_MAX, LabelTable, SourceFile, read};

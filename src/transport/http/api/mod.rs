@@ -11,6 +11,7 @@ mod change;
 mod deployment;
 pub(super) mod events;
 mod failure;
+mod feedback;
 
 mod read;
 mod wire;
@@ -66,6 +67,7 @@ pub(super) struct ApiState {
         (name = "changes", description = "Tags, aliases, descriptions, deletion, approval"),
         (name = "deployments", description = "What is served"),
         (name = "history", description = "The log, and what follows from it"),
+        (name = "monitoring", description = "What models were sent and answered, and what turned out to be true"),
         (name = "server", description = "This server and its registry"),
     )
 )]
@@ -92,6 +94,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deployment::rollback))
         .routes(routes!(deployment::clone))
         .routes(routes!(deployment::diff))
+        .routes(routes!(feedback::send))
         .routes(routes!(openapi))
 }
 
