@@ -1,0 +1,1 @@
+//! Capture as a whole, in process.
