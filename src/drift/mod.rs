@@ -15,6 +15,9 @@
 
 pub mod report;
 pub mod distance;
+pub mod detect;
+pub mod mmd;
+pub mod performance;
 
 #[cfg(test)]
 mod golden;
