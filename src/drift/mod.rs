@@ -14,3 +14,10 @@
 //! It never changes an answer, never blocks a request, and never says `ok` of what it has seen too little of.
 
 pub mod report;
+pub mod distance;
+pub mod detect;
+pub mod mmd;
+pub mod performance;
+
+#[cfg(test)]
+mod golden;
