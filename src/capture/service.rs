@@ -213,7 +213,7 @@ impl Capture {
 }
 
 impl TapSource for Capture {
-    fn tap(&self, version: &TappedVersion) -> Option<Arc<dyn Tap>> {
+    fn tap(&self, version: &TappedVersion, _folder: Option<&std::path::Path>) -> Option<Arc<dyn Tap>> {
         Capture::tap(self, version)
     }
 }

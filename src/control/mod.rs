@@ -7,6 +7,7 @@ pub mod events;
 pub mod feedback;
 pub mod follow;
 pub mod golden;
+pub mod performance;
 pub mod register;
 mod registry;
 pub mod sample;

@@ -1,5 +1,6 @@
 //! Why a data set was not built.
 
+use crate::capture::CaptureError;
 use crate::capture::labels::LabelError;
 use crate::error::{Code, Coded};
 
@@ -13,6 +14,9 @@ pub enum DatasetError {
     /// The labels could not be read.
     #[error(transparent)]
     Labels(#[from] LabelError),
+    /// The captured files could not be listed.
+    #[error(transparent)]
+    Captured(#[from] CaptureError),
     /// The object store failed.
     #[error("'{key}': {source}")]
     Store {
@@ -58,7 +62,7 @@ impl Coded for DatasetError {
         match self {
             DatasetError::Invalid(_) | DatasetError::TooMany { .. } => Code::InvalidArgument,
             DatasetError::Labels(error) => error.code(),
-            DatasetError::Store { .. } => Code::Unavailable,
+            DatasetError::Captured(_) | DatasetError::Store { .. } => Code::Unavailable,
             DatasetError::Exists(_) => Code::AlreadyExists,
             DatasetError::Damaged { .. } | DatasetError::Changed(_) => Code::Internal,
         }
@@ -67,7 +71,9 @@ impl Coded for DatasetError {
     fn public_message(&self) -> String {
         match self {
             DatasetError::Labels(error) => error.public_message(),
-            DatasetError::Store { .. } => "the store of captured rows does not answer".to_owned(),
+            DatasetError::Captured(_) | DatasetError::Store { .. } => {
+                "the store of captured rows does not answer".to_owned()
+            }
             DatasetError::Damaged { .. } | DatasetError::Changed(_) => {
                 "a captured file is damaged".to_owned()
             }

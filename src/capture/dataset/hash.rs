@@ -18,7 +18,7 @@ pub(super) fn row(batch: &RecordBatch, inputs: &[usize], at: usize, label: &str)
 }
 
 /// The hash of a request's row.
-pub(super) fn request(id: &str, row: u32) -> u128 {
+pub fn request(id: &str, row: u32) -> u128 {
     let mut hasher = Sha256::new();
     text(&mut hasher, id);
     hasher.update(row.to_le_bytes());

@@ -22,9 +22,10 @@ mod write;
 mod tests;
 
 pub use self::error::DatasetError;
+pub use self::hash::request as request_hash;
 pub use self::manifest::{Counts, DatasetManifest, Day, OutputFile};
 pub use self::query::{LabelNeed, Query, Split};
-pub use self::source::{CapturedRows, Source, fetch, files, open};
+pub use self::source::{CapturedRows, day, fetch, files, open, open_some};
 
 use std::sync::Arc;
 

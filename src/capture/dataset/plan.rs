@@ -12,7 +12,8 @@ use super::error::DatasetError;
 use super::hash;
 use super::manifest::Counts;
 use super::query::{LabelNeed, Query, Split};
-use super::source::{self, CapturedRows, Source, day};
+use super::source::{self, CapturedRows, day};
+use crate::capture::CapturedFile;
 use crate::capture::labels::{LabelTable, LabelValue, SourceFile};
 
 /// Columns of captured rows that are not written into a data set: they describe the serving, not the row.
@@ -69,7 +70,7 @@ impl LabelKind {
 /// A file and which of its rows are wanted.
 #[derive(Debug)]
 pub(super) struct PlannedFile {
-    pub(super) source: Source,
+    pub(super) source: CapturedFile,
     pub(super) sha256: String,
     /// For each row, whether it goes in.
     pub(super) keep: Vec<bool>,

@@ -9,69 +9,39 @@ use arrow_array::{
 };
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDate};
-use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use sha2::{Digest, Sha256};
 
 use super::error::DatasetError;
 use super::query::Query;
 use crate::capture::labels::{SourceFile, hex};
+use crate::capture::{CapturedFile, Filter, Reader};
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 8192;
 /// Largest captured file that is read.
 const FILE_LEN_MAX: u64 = 4 << 30;
-/// A file that was begun in one hour may hold rows of the hours beside it.
-const SLACK_US: i64 = 2 * 3_600_000_000;
 
-/// A captured file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// Its key.
-    pub key: String,
-    /// The version whose rows it holds.
-    pub version: u64,
-    /// The hour that it was begun in, in microseconds since 1970.
-    pub hour_us: i64,
-}
-
-/// The files that may hold rows of `query`, in the order in which they are read: by hour, version and name.
+/// The files that may hold rows of `query`, in the order in which they are read: by hour and name.
 ///
 /// # Errors
-/// [`DatasetError::Store`].
-pub async fn files(store: &Arc<dyn ObjectStore>, query: &Query) -> Result<Vec<Source>, DatasetError> {
-    let folder = format!("capture/model={}", query.model);
-    let listed: Result<Vec<_>, _> = store.list(Some(&Path::from(folder.as_str()))).try_collect().await;
-    let listed = listed.map_err(|error| DatasetError::store(&folder, error))?;
-    let mut found = Vec::new();
-    for object in listed {
-        let key = object.location.as_ref();
-        let Some(source) = parse(key) else { continue };
-        let is_of_version = query.versions.is_empty() || query.versions.contains(&source.version);
-        let is_in_time = source.hour_us + SLACK_US > query.from_us
-            && source.hour_us.saturating_sub(SLACK_US) < query.to_us;
-        if is_of_version && is_in_time {
-            if object.size > FILE_LEN_MAX {
-                return Err(DatasetError::damaged(key, format!("{} bytes", object.size)));
-            }
-            found.push(source);
-        }
+/// [`DatasetError`].
+pub async fn files(store: &Arc<dyn ObjectStore>, query: &Query) -> Result<Vec<CapturedFile>, DatasetError> {
+    let filter = Filter {
+        model: Some(query.model.to_string()),
+        version: None,
+        from: DateTime::from_timestamp_micros(query.from_us),
+        until: DateTime::from_timestamp_micros(query.to_us),
+    };
+    let mut files = Reader::new(Arc::clone(store)).files(&filter).await?;
+    files.retain(|file| query.versions.is_empty() || query.versions.contains(&file.version));
+    match files.iter().find(|file| file.bytes > FILE_LEN_MAX) {
+        Some(file) => Err(DatasetError::damaged(&file.key, format!("{} bytes", file.bytes))),
+        None => Ok(files),
     }
-    found.sort_by(|one, other| {
-        (one.hour_us, one.version, &one.key).cmp(&(other.hour_us, other.version, &other.key))
-    });
-    Ok(found)
-}
-
-/// `capture/model=m/version=1/date=2026-11-27/hour=16/name.parquet`
-fn parse(key: &str) -> Option<Source> {
-    let of = |name: &str| key.split('/').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-    let version = of("version")?.parse().ok()?;
-    let date: NaiveDate = of("date")?.parse().ok()?;
-    let hour_us = date.and_hms_opt(of("hour")?.parse().ok()?, 0, 0)?.and_utc().timestamp_micros();
-    key.ends_with(".parquet").then(|| Source { key: key.to_owned(), version, hour_us })
 }
 
 /// The bytes of a captured file, and their hash.
@@ -90,8 +60,24 @@ pub async fn fetch(store: &Arc<dyn ObjectStore>, key: &str) -> Result<(Bytes, St
 /// # Errors
 /// [`DatasetError::Damaged`].
 pub fn open(key: &str, bytes: Bytes) -> Result<ParquetRecordBatchReader, DatasetError> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
-        .and_then(|reader| reader.with_batch_size(BATCH_ROWS).build());
+    open_some(key, bytes, |_| true)
+}
+
+/// The same with the columns only whose names are `wanted`.
+///
+/// # Errors
+/// [`DatasetError::Damaged`].
+pub fn open_some(
+    key: &str,
+    bytes: Bytes,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<ParquetRecordBatchReader, DatasetError> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|reader| {
+        let fields = reader.schema().fields().iter().enumerate();
+        let roots: Vec<usize> = fields.filter(|(_, field)| wanted(field.name())).map(|(at, _)| at).collect();
+        let mask = ProjectionMask::roots(reader.parquet_schema(), roots);
+        reader.with_projection(mask).with_batch_size(BATCH_ROWS).build()
+    });
     reader.map_err(|error| DatasetError::damaged(key, error))
 }
 
@@ -177,11 +163,11 @@ impl<'a> CapturedRows<'a> {
 }
 
 /// The day of a time in microseconds.
-pub(super) fn day(time_us: i64) -> NaiveDate {
+pub fn day(time_us: i64) -> NaiveDate {
     DateTime::from_timestamp_micros(time_us).unwrap_or_default().date_naive()
 }
 
 /// What a manifest says of a file.
-pub(super) fn described(source: &Source, sha256: &str, rows: u64) -> SourceFile {
+pub(super) fn described(source: &CapturedFile, sha256: &str, rows: u64) -> SourceFile {
     SourceFile { path: source.key.clone(), sha256: sha256.to_owned(), rows }
 }

@@ -13,6 +13,7 @@ pub(super) mod events;
 mod failure;
 mod feedback;
 
+mod performance;
 mod read;
 mod wire;
 #[cfg(test)]
@@ -95,6 +96,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deployment::clone))
         .routes(routes!(deployment::diff))
         .routes(routes!(feedback::send))
+        .routes(routes!(performance::show))
         .routes(routes!(openapi))
 }
 
