@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use super::auth::AuthArgs;
 use super::check::Form;
 use super::config::Config;
+use super::dataset::{DatasetCommand, PerformanceArgs};
 use super::infer::InferArgs;
 use super::registry::RegistryCommand;
 use super::registry::exit::{FAILED as EXIT_FAILURE, USAGE as EXIT_USAGE};
@@ -44,6 +45,11 @@ enum Command {
     Infer(InferArgs),
     /// Make API keys
     Auth(AuthArgs),
+    /// Make training sets of what was captured
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
+    /// Show how good the answers were, by version and day, from captured rows and labels
+    Performance(PerformanceArgs),
     #[command(flatten)]
     Registry(RegistryCommand),
     /// Try models in a child process, for `serve`
@@ -186,6 +192,8 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(args)) => check(args),
         Some(Command::Infer(args)) => finish(super::infer::infer(&args)),
         Some(Command::Auth(args)) => finish(super::auth::auth(args)),
+        Some(Command::Dataset(command)) => command.run(),
+        Some(Command::Performance(args)) => args.run(),
         Some(Command::Registry(command)) => command.run(),
         Some(Command::Probe) => crate::backend::probe::child_main(),
     }

@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod config;
 mod connect;
+mod dataset;
 mod delivery;
 mod infer;
 mod log;

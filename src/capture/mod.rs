@@ -16,6 +16,7 @@
 //! | `wal`, `ledger` | what a segment is; what is true of the folder whatever died |
 //! | `sealed`, `ship`, `file`, `manifest` | one thread: from segments to the store |
 //! | `reader`, `json`, `export`, `retention` | reading, exporting and deleting what is there |
+//! | `labels`, `dataset` | what turned out to be true, and both joined for the next training |
 //!
 //! What is always true: **accepted = written + dropped + waiting**, in rows. *Accepted* is what the sampler wants written;
 //! *written* is in a segment of the WAL, whole; *dropped* was given up for a reason that is counted; *waiting* is in the
@@ -46,6 +47,8 @@ mod reader;
 mod retention;
 mod metrics;
 mod service;
+pub mod labels;
+pub mod dataset;
 #[cfg(test)]
 mod tests;
 

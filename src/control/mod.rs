@@ -5,10 +5,12 @@
 pub mod announce;
 mod catalog;
 pub mod events;
+pub mod feedback;
 pub mod follow;
 pub mod golden;
 pub mod intake;
 pub mod monitoring;
+pub mod performance;
 pub mod register;
 mod registry;
 pub mod sample;
@@ -24,6 +26,7 @@ use bytes::Bytes;
 
 use self::monitoring::{Monitoring, MonitoringError};
 use crate::access::{AuthError, Identity, Role};
+use crate::capture::labels::LabelStore;
 use crate::error::{Code, Coded};
 use crate::model::{ModelName, Version};
 use crate::serving::{LoadFailure, LoadRequest, Manager, ModelControl};
@@ -73,6 +76,17 @@ pub enum ControlError {
         /// Why.
         reason: String,
     },
+    /// The server does not capture.
+    #[error("this server does not capture what models answer: start it with --monitoring-dir")]
+    NoCapture,
+    /// What was captured, or labels of it, could not be written or read.
+    #[error("{reason}")]
+    Watching {
+        /// What it means.
+        code: Code,
+        /// Why, for clients.
+        reason: String,
+    },
     /// A parameter cannot be used.
     #[error("{reason}")]
     Invalid {
@@ -87,6 +101,8 @@ impl Coded for ControlError {
             ControlError::UnknownModel { .. } | ControlError::NotServed { .. } => Code::NotFound,
             ControlError::LoadFailed { .. } | ControlError::Invalid { .. } => Code::InvalidArgument,
             ControlError::NotAllowed { .. } | ControlError::NoRegistry => Code::FailedPrecondition,
+            ControlError::NoCapture => Code::Conflict,
+            ControlError::Watching { code, .. } => *code,
             ControlError::Refused(error) => error.code(),
         }
     }
@@ -109,12 +125,20 @@ pub struct ControlPlane {
     registry: OnceLock<RegistryDoor>,
     /// Set where traffic is watched.
     monitoring: OnceLock<Arc<Monitoring>>,
+    /// Set where the server captures.
+    labels: OnceLock<Arc<LabelStore>>,
 }
 
 impl ControlPlane {
     /// The door to `manager`, for those whose identity allows it.
     pub fn new(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: false, registry: OnceLock::new(), monitoring: OnceLock::new() }
+        ControlPlane {
+            manager,
+            is_open: false,
+            registry: OnceLock::new(),
+            monitoring: OnceLock::new(),
+            labels: OnceLock::new(),
+        }
     }
 
     /// The same, for anyone: `--allow-remote-control` on a server without credentials.

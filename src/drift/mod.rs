@@ -24,6 +24,9 @@ pub mod config;
 pub mod pane;
 mod metrics;
 pub mod monitor;
+pub mod detect;
+pub mod mmd;
+pub mod performance;
 
 #[cfg(test)]
 mod golden;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
@@ -108,6 +109,11 @@ impl Caller {
         self.intent(role, model, reason)
     }
 
+    /// Who asks, for operations that decide by themselves who may.
+    pub(super) fn who(&self) -> &Identity {
+        &self.who
+    }
+
     /// Who asks something of the server itself.
     pub(super) fn require(&self, role: Role) -> Result<(), ApiError> {
         Ok(self.who.require(role, None)?)
@@ -120,6 +126,17 @@ pub(super) fn model_name(text: &str) -> Result<ModelName, ApiError> {
     text.parse().map_err(|_| ApiError::not_found(&format!("there is no model '{shown}'")))
 }
 
+/// All of a body that has at most `max` bytes.
+pub(super) async fn read_body(request: Request, max: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(request.into_body(), max).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(ApiError::new(Code::TooLarge, format!("the body is larger than {max} bytes")))
+        }
+        Err(_) => Err(ApiError::new(Code::Cancelled, "the body did not arrive")),
+    }
+}
+
 /// A JSON body. An empty one is `{}`.
 #[derive(Debug)]
 pub(super) struct Body<T>(pub(super) T);
@@ -128,15 +145,7 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _state: &ApiState) -> Result<Body<T>, ApiError> {
-        let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
-        let bytes = match body {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
-                return Err(ApiError::new(Code::TooLarge, message));
-            }
-            Err(_) => return Err(ApiError::new(Code::Cancelled, "the body did not arrive")),
-        };
+        let bytes = read_body(request, BODY_BYTES_MAX).await?;
         let text: &[u8] = if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes };
         let invalid =
             |error: serde_json::Error| ApiError::new(Code::InvalidArgument, format!("the body: {error}"));

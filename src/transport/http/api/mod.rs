@@ -11,10 +11,12 @@ mod change;
 mod deployment;
 pub(super) mod events;
 mod failure;
+mod feedback;
 mod files;
 mod find;
 mod history;
 mod monitoring;
+mod performance;
 mod read;
 mod register;
 mod wire;
@@ -79,8 +81,8 @@ impl ApiState {
         (name = "models", description = "What is registered"),
         (name = "changes", description = "Tags, aliases, descriptions, deletion, approval"),
         (name = "deployments", description = "What is served"),
-        (name = "monitoring", description = "What versions are sent and answer"),
         (name = "history", description = "The log, and what follows from it"),
+        (name = "monitoring", description = "What models were sent and answered, and what turned out to be true"),
         (name = "server", description = "This server and its registry"),
     )
 )]
@@ -119,6 +121,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deployment::clone))
         .routes(routes!(deployment::diff))
         .routes(routes!(monitoring::capture, monitoring::set_capture, monitoring::reset_capture))
+        .routes(routes!(feedback::send))
+        .routes(routes!(performance::show))
         .routes(routes!(openapi))
 }
 

@@ -13,6 +13,7 @@ use crate::access::{Access, AccessSettings, Peer};
 use crate::backend::fake::FakeBackend;
 use crate::control::intake::Intake;
 use crate::control::register::tests::FakeTrial;
+use crate::capture::labels::{LabelStore, LabelStoreOptions};
 use crate::control::{ControlPlane, RegistryDoor};
 use crate::metrics::Registry as Metrics;
 use crate::model::{ModelName, Version};
@@ -36,6 +37,10 @@ struct Answer {
 
 /// The API of a server with `digits` in three versions. `address` is the peer's.
 async fn api(address: &str) -> Api {
+    api_and_control(address).await.0
+}
+
+async fn api_and_control(address: &str) -> (Api, Arc<ControlPlane>) {
     let registry = Registry::open(Store::memory()).await.unwrap();
     let digits: ModelName = "digits".parse().unwrap();
     let file = |n: u64| FileRef { path: "model.onnx".to_owned(), sha256: format!("{n:064x}"), size: n };
@@ -57,10 +62,8 @@ async fn api(address: &str) -> Api {
     let control = Arc::new(ControlPlane::new(manager).with_registry(door));
     let settings = AccessSettings { is_loopback_bound: true, ..AccessSettings::default() };
     let access = Arc::new(Access::new(settings, &Metrics::new()).unwrap());
-    Api {
-        router: router(ApiState::new(control, access)),
-        peer: Arc::new(Peer::new(address.parse().unwrap())),
-    }
+    let router = router(ApiState::new(Arc::clone(&control), access));
+    (Api { router, peer: Arc::new(Peer::new(address.parse().unwrap())) }, control)
 }
 
 impl Api {
@@ -354,6 +357,83 @@ async fn packages_that_are_not_taken() {
     check("/models/digits/versions", &at_nine, b"model".to_vec(), 412, "stale").await;
     let log = api.check(Method::GET, "/models/words/revisions", Value::Null, 200).await.json;
     assert_eq!(log["revisions"].as_array().map(Vec::len), Some(1), "the refusal is written down: {log}");
+/// The API with a store of labels in `folder`.
+async fn api_with_labels(address: &str, folder: &std::path::Path) -> (Api, Arc<LabelStore>) {
+    let (api, control) = api_and_control(address).await;
+    let options = LabelStoreOptions { folder: folder.to_owned(), ..LabelStoreOptions::default() };
+    let labels = LabelStore::open(Arc::new(object_store::memory::InMemory::new()), options).unwrap();
+    let labels = Arc::new(labels);
+    control.attach_labels(Arc::clone(&labels));
+    (api, labels)
+}
+
+#[tokio::test]
+async fn labels_are_taken_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (api, labels) = api_with_labels(LOCAL, folder.path()).await;
+    let at = "/models/digits/feedback";
+    let one = json!({"request_id": "a", "label": 7, "label_time": "2026-01-02T03:04:05Z", "source": "desk"});
+    let answer = api.check(Method::POST, at, one.clone(), 200).await.json;
+    assert_eq!(answer, json!({"accepted": 1, "duplicates": 0, "rejected_count": 0, "rejected": []}));
+    let batch = json!([one, {"request_id": "b", "row": 3, "label": "x"}, {"request_id": "", "label": 1}, 5]);
+    let answer = api.check(Method::POST, at, batch, 200).await.json;
+    assert_eq!((&answer["accepted"], &answer["duplicates"]), (&json!(1), &json!(1)));
+    assert_eq!((&answer["rejected"][0]["index"], &answer["rejected"][1]["index"]), (&json!(2), &json!(3)));
+    let lines = "{\"request_id\": \"c\", \"label\": true}\n{\"request_id\": \"d\", \"label\": [1, 2]}\n";
+    assert_eq!(api.ask(Method::POST, at, &[], lines).await.json["accepted"], 2);
+    labels.flush().await.unwrap();
+    let digits = "digits".parse().unwrap();
+    let table = crate::capture::labels::read(labels.store(), &digits, None, 100).await.unwrap();
+    assert_eq!(table.len(), 4);
+    assert_eq!(table.get("a", 0).unwrap().0.time_us, Some(1_767_323_045_000_000));
+}
+
+#[tokio::test]
+async fn bodies_that_are_no_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let (api, labels) = api_with_labels(LOCAL, folder.path()).await;
+    let at = "/models/digits/feedback";
+    let long = format!("{{\"request_id\": \"a\", \"label\": \"{}\"}}", "x".repeat(5 << 20));
+    assert_eq!(api.ask(Method::POST, at, &[], &long).await.status, 413);
+    let many = format!("[{}1]", "1,".repeat(20_000));
+    let deep = "[".repeat(100_000);
+    let ahead = "{\"request_id\": \"a\", \"label\": 1, \"label_time\": \"9999-01-01T00:00:00Z\"}";
+    for body in [
+        "",
+        " ",
+        "[]",
+        "{",
+        "[{\"request_id\": \"a\", \"label\": 1},",
+        "{\"request_id\": \"a\", \"label\": 1}\n{",
+        "{\"request_id\": \"a\", \"label\": 1, \"extra\": 1}",
+        "{\"request_id\": \"a\", \"label\": null}",
+        "{\"request_id\": \"a\"}",
+        "{\"request_id\": \"a\", \"row\": -1, \"label\": 1}",
+        "{\"request_id\": \"a\", \"row\": 4294967296, \"label\": 1}",
+        "{\"request_id\": \"a\\u0000\", \"label\": 1}",
+        "{\"request_id\": \"a\", \"label\": 1, \"label_time\": \"yesterday\"}",
+        "{\"request_id\": \"a\", \"label\": 1e999}",
+        "null",
+        ahead,
+        many.as_str(),
+        deep.as_str(),
+    ] {
+        let answer = api.ask(Method::POST, at, &[], body).await;
+        let shown: String = body.chars().take(80).collect();
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json["code"]),
+            (400, &json!("invalid_argument")),
+            "{shown}"
+        );
+        assert!(answer.json["error"].as_str().is_some_and(|text| text.len() < 300), "{}", answer.json);
+    }
+    let label = json!({"request_id": "a", "label": 1});
+    api.check(Method::POST, "/models/..%2fdigits/feedback", label.clone(), 404).await;
+    assert_eq!(labels.waiting_bytes(), 0);
+    // Without capture, and for those who may only read.
+    self::api(LOCAL).await.check(Method::POST, at, label.clone(), 409).await;
+    let (stranger, _) = api_with_labels("192.0.2.7:5", folder.path()).await;
+    stranger.check(Method::POST, at, label, 403).await;
 }
 
 #[test]
