@@ -14,3 +14,5 @@
 //! It never changes an answer, never blocks a request, and never says `ok` of what it has seen too little of.
 
 pub mod report;
+pub mod render;
+pub mod table;
