@@ -100,7 +100,7 @@ fn numbers(shares: &[Bar], steps: usize) -> Vec<Bar> {
 
 /// Gives each bar the part of `share` that it overlaps.
 fn spread(share: &Bar, below: &mut Bar, bars: &mut [Bar], above: &mut Bar) {
-    let mut give = |bar: &mut Bar, part: f64| {
+    let give = |bar: &mut Bar, part: f64| {
         bar.baseline += share.baseline * part;
         bar.current += share.current * part;
     };
