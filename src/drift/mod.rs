@@ -13,6 +13,16 @@
 //!
 //! It never changes an answer, never blocks a request, and never says `ok` of what it has seen too little of.
 
+pub mod profile;
+pub mod baseline;
+pub mod builder;
+mod format;
 pub mod report;
 pub mod render;
 pub mod table;
+pub mod offline;
+pub mod distance;
+
+#[cfg(test)]
+mod golden;
+pub use self::format::FormatError;

@@ -8,7 +8,7 @@ pub(super) fn is_missing(text: &str) -> bool {
 }
 
 /// The number that a cell says.
-pub(super) fn number(text: &str) -> Option<f64> {
+pub fn number(text: &str) -> Option<f64> {
     text.trim().parse().ok()
 }
 

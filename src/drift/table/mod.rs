@@ -15,6 +15,7 @@ mod jsonl;
 pub mod names;
 mod parquet;
 
+pub use self::cells::number as number_of;
 pub use self::error::TableError;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,131 @@
+//! Baselines: what every feature of a version looked like when it was fit for use. Immutable.
+//!
+//! A baseline is made of training data in two passes ([`BaselineBuilder`]) or of the first live rows, is stored as one
+//! document ([`Baseline::to_bytes`]), and is known by the digest of that document.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::format::{self, FormatError};
+use super::profile::{Profile, ProfileError, Sampling, Value};
+
+/// Most features of a baseline.
+pub const FEATURES_MAX: usize = 10_000;
+
+/// One feature of a baseline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BaselineFeature {
+    /// Its name, for example `in.age`.
+    pub name: Arc<str>,
+    /// What its values were.
+    pub profile: Profile,
+}
+
+/// What current data are compared with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Baseline {
+    features: Vec<BaselineFeature>,
+    rows: f64,
+    digest: Arc<str>,
+}
+
+impl Baseline {
+    /// A baseline of finished profiles; `rows` is the weight of all rows.
+    pub fn new(features: Vec<BaselineFeature>, rows: f64) -> Baseline {
+        let mut baseline = Baseline { features, rows, digest: "".into() };
+        baseline.digest = hex(&Sha256::digest(baseline.to_bytes())).into();
+        baseline
+    }
+
+    /// Its features, in the order in which they were named.
+    pub fn features(&self) -> &[BaselineFeature] {
+        &self.features
+    }
+
+    /// The position of a feature.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.features.iter().position(|feature| &*feature.name == name)
+    }
+
+    /// The weight of all its rows: their number where rows have no weight.
+    pub fn rows(&self) -> f64 {
+        self.rows
+    }
+
+    /// SHA-256 of the document, in hexadecimal digits.
+    pub fn digest(&self) -> &Arc<str> {
+        &self.digest
+    }
+
+    /// The document: JSON, the same bytes for the same baseline.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        format::write_baseline(&self.features, self.rows)
+    }
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// [`FormatError`] when it is none, is of a later version or breaks a limit. Memory is bounded by its length.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Baseline, FormatError> {
+        let (features, rows) = format::read_baseline(bytes)?;
+        Ok(Baseline::new(features, rows))
+    }
+
+    /// Empty profiles to count current data in.
+    pub fn current(&self, sampling: Sampling) -> Current {
+        let profiles = self.features.iter().map(|feature| feature.profile.empty_like(sampling)).collect();
+        Current { profiles, rows: 0.0, failed: 0, invalid: 0 }
+    }
+}
+
+/// Current data: a profile for each feature of the baseline they were made against.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Current {
+    /// In the order of the baseline's features.
+    pub profiles: Vec<Profile>,
+    /// The weight of all rows.
+    pub rows: f64,
+    /// Rows of requests that failed; they are in no profile.
+    pub failed: u64,
+    /// Of these, rows of requests that did not fit the model.
+    pub invalid: u64,
+}
+
+impl Current {
+    /// Adds a value of the feature at `position`. Rows are counted by the caller, in [`Current::rows`].
+    pub fn push(&mut self, position: usize, value: Value<'_>, weight: f64) {
+        if let Some(profile) = self.profiles.get_mut(position) {
+            profile.push(value, weight);
+        }
+    }
+
+    /// Adds what another has seen.
+    pub fn merge(&mut self, other: &Current) -> Result<(), ProfileError> {
+        if self.profiles.len() != other.profiles.len() {
+            return Err(ProfileError::Unlike);
+        }
+        for (mine, other) in self.profiles.iter_mut().zip(&other.profiles) {
+            mine.merge(other)?;
+        }
+        self.rows += other.rows;
+        self.failed += other.failed;
+        self.invalid += other.invalid;
+        Ok(())
+    }
+
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.profiles.iter().map(Profile::bytes).sum()
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0.0 && self.failed == 0
+    }
+}
+
+/// Hexadecimal digits of bytes.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
