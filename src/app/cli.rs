@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use super::auth::AuthArgs;
 use super::check::Form;
 use super::config::Config;
+use super::drift::DriftCommand;
 use super::infer::InferArgs;
 use super::registry::RegistryCommand;
 use super::registry::exit::{FAILED as EXIT_FAILURE, USAGE as EXIT_USAGE};
@@ -44,6 +45,8 @@ enum Command {
     Infer(InferArgs),
     /// Make API keys
     Auth(AuthArgs),
+    #[command(flatten)]
+    Drift(DriftCommand),
     #[command(flatten)]
     Registry(RegistryCommand),
     /// Try models in a child process, for `serve`
@@ -186,6 +189,7 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(args)) => check(args),
         Some(Command::Infer(args)) => finish(super::infer::infer(&args)),
         Some(Command::Auth(args)) => finish(super::auth::auth(args)),
+        Some(Command::Drift(command)) => command.run(),
         Some(Command::Registry(command)) => command.run(),
         Some(Command::Probe) => crate::backend::probe::child_main(),
     }

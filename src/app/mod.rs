@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod connect;
 mod delivery;
+mod drift;
 mod infer;
 mod log;
 mod registry;
