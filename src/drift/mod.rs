@@ -22,7 +22,11 @@ pub mod render;
 pub mod table;
 pub mod offline;
 pub mod distance;
+pub mod decide;
+pub mod config;
+pub mod pane;
 
 #[cfg(test)]
 mod golden;
+
 pub use self::format::FormatError;
