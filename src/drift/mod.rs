@@ -25,6 +25,10 @@ pub mod distance;
 pub mod decide;
 pub mod config;
 pub mod pane;
+pub mod detect;
+pub mod mmd;
+pub mod performance;
+pub mod presets;
 
 #[cfg(test)]
 mod golden;
