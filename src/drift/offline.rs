@@ -6,8 +6,12 @@
 use super::baseline::{Baseline, Current};
 use super::builder::BaselineBuilder;
 use super::profile::{Profile, Sampling, Value};
+use super::report::{Bin, DriftReport};
 use super::table::{Batch, ColumnData, ColumnSpec, Kind, Table, TableError, number_of};
 use crate::model::features::FeatureKind;
+
+/// Most values outside the baseline that a report names for a feature.
+const UNSEEN_NAMED_MAX: usize = 8;
 
 /// A feature of a baseline that is to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +66,23 @@ pub fn count(table: &Table, baseline: &Baseline, columns: &[usize]) -> Result<Cu
         (0..batch.rows).for_each(|row| current.rows += weight_of(batch, row));
     })?;
     Ok(current)
+}
+
+/// Gives values that the baseline does not have bars of their own, as far as they are known by name: what is new is what
+/// one wants to read. Measures stay what they are.
+pub fn name_unseen(report: &mut DriftReport, current: &Current) {
+    for (feature, profile) in report.features.iter_mut().zip(&current.profiles) {
+        let Profile::Categorical(profile) = profile else { continue };
+        let Some(mut other) = feature.bins.pop() else { continue };
+        for (name, rows) in profile.unseen().into_iter().take(UNSEEN_NAMED_MAX) {
+            // Their counts are estimates; together they are no more than all others.
+            let rows = rows.min(other.current);
+            other.current -= rows;
+            let (low, high) = (f64::NAN, f64::NAN);
+            feature.bins.push(Bin { label: name.to_owned(), low, high, baseline: 0.0, current: rows });
+        }
+        feature.bins.push(other);
+    }
 }
 
 fn weight_of(batch: &Batch, row: usize) -> f64 {

@@ -85,8 +85,9 @@ fn halves_of_the_same_data_have_not_drifted() {
     let rows = penguins(4);
     let half = |odd: usize| {
         let mut half = vec![rows[0].clone()];
-        // Blocks of five, so that years and species fall on both sides.
-        half.extend(rows.iter().skip(1).enumerate().filter(|(at, _)| at / 5 % 2 == odd).map(|(_, row)| row.clone()));
+        // The file is sorted; which half a row is in has nothing to do with where it stands.
+        let is_in = |at: usize| (at.wrapping_mul(2_654_435_761) >> 16) % 2 == odd;
+        half.extend(rows.iter().skip(1).enumerate().filter(|(at, _)| is_in(*at)).map(|(_, row)| row.clone()));
         half
     };
     rig.write("a.csv", &half(0));
@@ -113,6 +114,7 @@ fn what_has_drifted_is_named_and_nothing_else() {
     assert_eq!((report["state"].as_str(), report["window"].as_str()), (Some("drift"), Some("file")));
     let page = std::fs::read_to_string(rig.path("report.html")).unwrap();
     assert!(page.contains("<em>Drift</em> in 3 of 8 features"), "{page}");
+    assert!(page.contains(">Atlantis</text>") && page.contains(">0% → 25% new</text>"), "{page}");
     assert_eq!(page.matches("<article").count(), 8);
 
     let (table, error) = rig.text(&["drift", "train.csv", "now.csv", "--fail-on", "drift"], 5);
@@ -159,7 +161,9 @@ fn other_tools_numbers_are_those_of_their_presets() {
         check(of("island"), &expected);
         let expected = preset.measure(Column::Numbers(&numbers(&train)), Column::Numbers(&numbers(&now)));
         check(of("bill_length_mm"), &expected);
-        assert!(expected.iter().any(|measure| measure.is_drift), "{preset:?}: {expected:?}");
+        // NannyML's threshold is three deviations over ten chunks of the file, which is sorted by species: it is blind here.
+        let is_seen = expected.iter().any(|measure| measure.is_drift);
+        assert_eq!(is_seen, preset != Preset::NannyMl, "{preset:?}: {expected:?}");
     }
     let (text, _) = rig.text(&["drift", "train.csv", "now.csv", "--compat", "evidently"], 0);
     assert!(text.contains("as evidently has it"), "{text}");

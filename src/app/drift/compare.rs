@@ -83,7 +83,8 @@ impl DriftArgs {
             from_us: 0,
             until_us: 0,
         };
-        let report = compare(&pair.baseline, &current, &Rules::offline(), subject);
+        let mut report = compare(&pair.baseline, &current, &Rules::offline(), subject);
+        offline::name_unseen(&mut report, &current);
         let told = self.compat.map(|tool| self.compat(tool, &pair, &report)).transpose()?;
         self.show(&report, told.as_deref())?;
         let is_failure = match self.fail_on {

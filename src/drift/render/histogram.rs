@@ -52,6 +52,7 @@ pub(super) fn bars(feature: &FeatureReport, steps: usize) -> Vec<Bar> {
 }
 
 fn categories(mut bars: Vec<Bar>) -> Vec<Bar> {
+    bars.retain(|bar| bar.baseline > 0.0 || bar.current > 0.0);
     bars.sort_by(|a, b| b.baseline.max(b.current).total_cmp(&a.baseline.max(a.current)));
     // A category that the baseline does not have is what a reader looks for; it stays however rare it is.
     let is_new = |bar: &Bar| bar.baseline == 0.0 && bar.current > 0.0;

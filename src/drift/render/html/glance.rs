@@ -8,8 +8,8 @@ use crate::drift::report::{FeatureReport, Measure};
 
 /// Most features in the picture; cards follow for all.
 const ROWS_MAX: usize = 40;
-/// The right end of the scale, in alarm thresholds.
-const SCALE_MAX: f64 = 3.0;
+/// The right end of the scale, in alarm thresholds: what is there is beyond doubt.
+const SCALE_MAX: f64 = 30.0;
 
 /// The picture.
 pub(super) fn glance(features: &[&FeatureReport], out: &mut String) {
@@ -19,9 +19,9 @@ pub(super) fn glance(features: &[&FeatureReport], out: &mut String) {
     write!(
         out,
         "<section class=\"glance\">\n<div class=\"glance-head\"><h2>At a glance</h2>\
-         <span class=\"note\">strongest measure, in alarm thresholds; the mark is 1{more}</span></div>\n\
+         <span class=\"note\">strongest measure of each feature; the mark is its alarm threshold{more}</span></div>\n\
          <div class=\"rows\" style=\"--mark:{:.2}%\">\n",
-        100.0 / SCALE_MAX
+        100.0 * height(1.0)
     )
     .ok();
     for (at, feature) in features.iter().take(ROWS_MAX).enumerate() {
@@ -29,8 +29,8 @@ pub(super) fn glance(features: &[&FeatureReport], out: &mut String) {
         let (width, why) = match strongest {
             None => (0.0, "too few rows".to_owned()),
             Some((measure, ratio)) => (
-                (ratio / SCALE_MAX).clamp(0.0, 1.0) * 100.0,
-                format!("{} {}", title(measure.name), number_with(measure.value, 3)),
+                100.0 * height(ratio),
+                format!("{} {}{}", title(measure.name), number_with(measure.value, 3), times(ratio)),
             ),
         };
         writeln!(
@@ -46,13 +46,24 @@ pub(super) fn glance(features: &[&FeatureReport], out: &mut String) {
     out.push_str("</div>\n</section>\n");
 }
 
-/// The measure that goes furthest towards its alarm threshold, and how far; those that alarm come first.
+/// Where a number of alarm thresholds stands on the scale, 0 to 1. Near the threshold is where differences matter, so the
+/// scale is a logarithm: half of it is for what is well beyond.
+fn height(ratio: f64) -> f64 {
+    (ratio.max(0.0).ln_1p() / SCALE_MAX.ln_1p()).min(1.0)
+}
+
+/// How many times the threshold, where it is more than once.
+fn times(ratio: f64) -> String {
+    if ratio >= 1.05 { format!(", {}× its alarm", number_with(ratio, 2)) } else { String::new() }
+}
+
+/// The measure that goes furthest towards its alarm threshold, and how far; those that alarm come first, then the first of equals.
 fn strongest(feature: &FeatureReport) -> Option<(&Measure, f64)> {
     let ratios = feature.measures.iter().filter_map(|measure| {
         let ratio = measure.effect / measure.alarm.filter(|alarm| *alarm > 0.0)?;
         (!ratio.is_nan()).then_some((measure, ratio))
     });
-    ratios.max_by(|(a, x), (b, y)| a.state.cmp(&b.state).then(x.total_cmp(y)))
+    ratios.rev().max_by(|(a, x), (b, y)| a.state.cmp(&b.state).then(x.total_cmp(y)))
 }
 
 /// A measure's name for people.
@@ -65,7 +76,7 @@ pub(super) fn title(name: &str) -> String {
         "chi2" => "Chi-squared",
         "w1n" | "wasserstein" => "Wasserstein",
         "hellinger" => "Hellinger",
-        "mean_shift" => "Mean shift (σ)",
+        "mean_shift" => "Mean shift, σ",
         _ => "",
     };
     match known {

@@ -155,9 +155,9 @@ fn scale(bars: &[Bar], places: &[(f64, f64)], bottom: f64, out: &mut String) {
     }
 }
 
-/// About five round numbers from `low` to `high`.
+/// Up to eight round numbers from `low` to `high`.
 fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let raw = (high - low) / 5.0;
+    let raw = (high - low) / 7.0;
     if !raw.is_finite() || raw <= 0.0 {
         return Vec::new();
     }
@@ -165,7 +165,7 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
     let step = [1.0, 2.0, 5.0, 10.0].iter().map(|part| part * power).find(|step| *step >= raw);
     let step = step.unwrap_or(power * 10.0);
     let first = (low / step).ceil();
-    (0..8).map(|at| (first + f64::from(at)) * step).take_while(|tick| *tick <= high).collect()
+    (0..9).map(|at| (first + f64::from(at)) * step).take_while(|tick| *tick <= high).collect()
 }
 
 /// Two bars a category, one below the other.
