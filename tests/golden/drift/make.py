@@ -161,6 +161,9 @@ def detect():
         (14, [(1000, 0, 1), (1000, 0.2, 1), (1000, 0.4, 1), (1000, 0.6, 1), (1000, 0.8, 1)]),
         (15, [(2000, 5, 0.1), (2000, 5.05, 0.1), (500, 4, 0.1)]),
         (16, [(1500, 0, 1), (1500, 0, 4), (1500, 0, 1)]),
+        # Many small changes at several scales, so that every constant matters somewhere.
+        *[(40 + s, [(150, 0.1 * (i * i % 7), 0.02 * (1 + s)) for i in range(30)]) for s in range(8)],
+        *[(50 + s, [(400, 0.4 * (i * i % 5), 0.7 + 0.1 * s) for i in range(12)]) for s in range(4)],
     ]:
         stream = Stream(seed)
         values = [mean + deviation * stream.normal() for rows, mean, deviation in pieces for _ in range(rows)]
@@ -171,7 +174,8 @@ def detect():
                 detector.update(value)
                 if detector.drift_detected:
                     alarms[name].append(index)
-        streams.append({"seed": seed, "pieces": pieces, "adwin_width": detector.width, **alarms})
+        streams.append({"seed": seed, "pieces": pieces, "adwin_width": detector.width,
+                        "adwin_mean": detector.estimation, **alarms})
     write("detect", {"streams": streams})
 
 
