@@ -143,7 +143,13 @@ fn the_tail_keeps_its_digits_with_more_rows_than_terms() {
         for z in [1.49_f64, 2.0, 3.5, 6.0] {
             let x = z / n.sqrt();
             let expected = 2.0 * (-(6.0 * n * x + 1.0).powi(2) / (18.0 * n)).exp();
-            check_near(&format!("{n} rows at {z}"), kstwo::survival(n, x), expected, z.powi(4) / n + 1e-9, 0.0);
+            check_near(
+                &format!("{n} rows at {z}"),
+                kstwo::survival(n, x),
+                expected,
+                z.powi(4) / n + 1e-9,
+                0.0,
+            );
         }
     }
 }
