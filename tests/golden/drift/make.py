@@ -12,7 +12,9 @@ round the same everywhere.
 
 import importlib.metadata
 import json
+import os
 import pathlib
+import sys
 import warnings
 
 import numpy as np
@@ -20,6 +22,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 warnings.filterwarnings("ignore")
+os.environ["NML_DISABLE_USAGE_LOGGING"] = os.environ["DO_NOT_TRACK"] = "1"
 HERE = pathlib.Path(__file__).parent
 PACKAGES = ["numpy", "scipy", "scikit-learn", "pandas", "evidently", "nannyml", "river"]
 
@@ -161,6 +164,9 @@ def detect():
         (14, [(1000, 0, 1), (1000, 0.2, 1), (1000, 0.4, 1), (1000, 0.6, 1), (1000, 0.8, 1)]),
         (15, [(2000, 5, 0.1), (2000, 5.05, 0.1), (500, 4, 0.1)]),
         (16, [(1500, 0, 1), (1500, 0, 4), (1500, 0, 1)]),
+        # Many small changes at several scales, so that every constant matters somewhere.
+        *[(40 + s, [(150, 0.1 * (i * i % 7), 0.02 * (1 + s)) for i in range(30)]) for s in range(8)],
+        *[(50 + s, [(400, 0.4 * (i * i % 5), 0.7 + 0.1 * s) for i in range(12)]) for s in range(4)],
     ]:
         stream = Stream(seed)
         values = [mean + deviation * stream.normal() for rows, mean, deviation in pieces for _ in range(rows)]
@@ -171,7 +177,8 @@ def detect():
                 detector.update(value)
                 if detector.drift_detected:
                     alarms[name].append(index)
-        streams.append({"seed": seed, "pieces": pieces, "adwin_width": detector.width, **alarms})
+        streams.append({"seed": seed, "pieces": pieces, "adwin_width": detector.width,
+                        "adwin_mean": detector.estimation, **alarms})
     write("detect", {"streams": streams})
 
 
@@ -405,6 +412,9 @@ def presets():
 
 
 if __name__ == "__main__":
+    # Evidently sums over sets: with another seed of the hashes the last digits would change from run to run.
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
     distances()
     detect()
     mmd()
