@@ -116,3 +116,86 @@ fn each_value(batch: &Batch, is_numeric: &[bool], mut each: impl FnMut(usize, Va
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, create_dir_all, write};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+    use crate::drift::decide::{Rules, Subject, compare};
+
+    fn parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+
+    fn texts(values: &[Option<&str>]) -> ArrayRef {
+        Arc::new(StringArray::from(values.to_vec()))
+    }
+
+    fn numbers(values: &[f64]) -> ArrayRef {
+        Arc::new(Float64Array::from(values.to_vec()))
+    }
+
+    fn baseline(folder: &Path) -> Baseline {
+        write(folder.join("train.csv"), "x,c\n1,a\n2,b\n3,a\n4,b\n").unwrap();
+        let table = Table::open(&folder.join("train.csv")).unwrap();
+        let wanted = table.columns().iter().enumerate().map(|(column, found)| Wanted {
+            name: format!("in.{}", found.name),
+            kind: kind_of(found),
+            column,
+        });
+        profile(&table, &wanted.collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn captured_files_are_one_table_with_weights_and_without_bookkeeping() {
+        let folder = tempfile::tempdir().unwrap();
+        let hour = folder.path().join("capture/model=m/version=1/date=2026-01-01/hour=00");
+        create_dir_all(&hour).unwrap();
+        write(hour.join("manifest.json"), "{}").unwrap();
+        let marks = |weights: &[f64]| {
+            let ids = texts(&vec![Some("id"); weights.len()]);
+            vec![("request_id", ids), ("ts_us", numbers(weights)), ("sample_weight", numbers(weights))]
+        };
+        let mut first = marks(&[1.0, 10.0]);
+        first.extend([("in.x", numbers(&[1.0, 9.0])), ("in.c", texts(&[Some("a"), Some("new")]))]);
+        parquet(&hour.join("r-1.parquet"), first);
+        let mut second = marks(&[2.0]);
+        second.push(("in.x", numbers(&[f64::NAN])));
+        parquet(&hour.join("r-2.parquet"), second);
+
+        let table = Table::open(&folder.path().join("capture")).unwrap();
+        let names: Vec<&str> = table.columns().iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(names, ["in.x", "in.c"]);
+        let baseline = baseline(folder.path());
+        let current = count(&table, &baseline, &[0, 1]).unwrap();
+        assert_eq!(current.rows, 13.0);
+        let mut report = compare(&baseline, &current, &Rules::offline(), Subject::default());
+        name_unseen(&mut report, &current);
+        let (x, c) = (&report.features[0].current, &report.features[1].current);
+        assert_eq!((x.rows, x.nan, x.missing, c.missing), (13.0, 2.0, 0.0, 2.0));
+        let bins: Vec<(&str, f64)> =
+            report.features[1].bins.iter().map(|bin| (bin.label.as_str(), bin.current)).collect();
+        assert_eq!(bins, [("a", 1.0), ("b", 0.0), ("new", 10.0), ("(other)", 0.0)]);
+    }
+
+    #[test]
+    fn values_are_of_the_baseline_s_kind_or_of_a_wrong_type() {
+        let folder = tempfile::tempdir().unwrap();
+        let baseline = baseline(folder.path());
+        write(folder.path().join("now.csv"), "c,x\n1,2\n,oops\na,3\n").unwrap();
+        let table = Table::open(&folder.path().join("now.csv")).unwrap();
+        let current = count(&table, &baseline, &[1, 0]).unwrap();
+        let report = compare(&baseline, &current, &Rules::offline(), Subject::default());
+        let (x, c) = (&report.features[0].current, &report.features[1].current);
+        assert_eq!((x.type_errors, x.mean, c.missing, c.type_errors), (1.0, 2.5, 1.0, 0.0));
+    }
+}

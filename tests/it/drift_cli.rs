@@ -122,7 +122,8 @@ fn what_has_drifted_is_named_and_nothing_else() {
     assert!(table.starts_with("now.csv against train.csv: drift ("), "{table}");
     assert!(table.contains("3 drift, 0 warn, 5 ok, 0 insufficient"), "{table}");
 
-    let few = rig.json(&["drift", "train.csv", "now.csv", "--columns", "year,body_mass_g", "--fail-on", "drift"], 0);
+    let few = rig
+        .json(&["drift", "train.csv", "now.csv", "--columns", "year,body_mass_g", "--fail-on", "drift"], 0);
     let names: Vec<&str> = states(&few).iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["body_mass_g", "year"]);
 }
@@ -147,13 +148,18 @@ fn other_tools_numbers_are_those_of_their_presets() {
     let (train, now) = (penguins(4), shifted(4));
     rig.write("train.csv", &train);
     rig.write("now.csv", &now);
-    let numbers = |rows: &[Vec<String>]| -> Vec<f64> { rows.iter().skip(1).filter_map(|row| row[2].parse().ok()).collect() };
-    let texts = |rows: &[Vec<String>]| -> Vec<String> { rows.iter().skip(1).map(|row| row[1].clone()).collect() };
+    let numbers = |rows: &[Vec<String>]| -> Vec<f64> {
+        rows.iter().skip(1).filter_map(|row| row[2].parse().ok()).collect()
+    };
+    let texts =
+        |rows: &[Vec<String>]| -> Vec<String> { rows.iter().skip(1).map(|row| row[1].clone()).collect() };
     let refs = |texts: &'_ [String]| texts.to_vec();
     for preset in Preset::ALL {
         let report = rig.json(&["drift", "train.csv", "now.csv", "--compat", preset.as_str()], 0);
         let told = report["compat"]["features"].as_array().unwrap();
-        let of = |name: &str| told.iter().find(|told| told["name"] == name).unwrap()["measures"].as_array().unwrap();
+        let of = |name: &str| {
+            told.iter().find(|told| told["name"] == name).unwrap()["measures"].as_array().unwrap()
+        };
         let (was, is) = (refs(&texts(&train)), refs(&texts(&now)));
         let was: Vec<&str> = was.iter().map(String::as_str).collect();
         let is: Vec<&str> = is.iter().map(String::as_str).collect();
@@ -173,7 +179,11 @@ fn check(found: &[Value], expected: &[weir::drift::presets::PresetMeasure]) {
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(expected) {
         assert_eq!(found["name"], expected.name);
-        assert_eq!(found["value"].as_f64(), Some(expected.value).filter(|value| value.is_finite()), "{expected:?}");
+        assert_eq!(
+            found["value"].as_f64(),
+            Some(expected.value).filter(|value| value.is_finite()),
+            "{expected:?}"
+        );
         assert_eq!(found["is_drift"], expected.is_drift);
     }
 }
@@ -182,7 +192,9 @@ fn check(found: &[Value], expected: &[weir::drift::presets::PresetMeasure]) {
 fn columns_are_matched_by_the_rule_and_what_is_left_out_is_told() {
     let rig = Rig::new();
     let lines = |names: [&str; 2], extra: &str| {
-        let row = |at: u32| format!("{{\"{}\": {}, \"{}\": {}, \"{extra}\": 1}}\n", names[0], at % 50, names[1], at % 3);
+        let row = |at: u32| {
+            format!("{{\"{}\": {}, \"{}\": {}, \"{extra}\": 1}}\n", names[0], at % 50, names[1], at % 3)
+        };
         (0..600).map(row).collect::<String>()
     };
     std::fs::write(rig.path("train.jsonl"), lines(["age", "churned"], "only_there")).unwrap();
@@ -207,15 +219,24 @@ fn a_profile_becomes_a_version_s_baseline() {
     rig.text(&["register", &model.display().to_string(), "--name", "penguins"], 0);
     let train = root().join("models/penguins/penguins.csv");
     let shown = rig.json(&["show", "penguins@1"], 0);
-    let inputs: Vec<&str> =
-        shown["record"]["inputs"].as_array().unwrap().iter().map(|input| input["name"].as_str().unwrap()).collect();
+    let inputs: Vec<&str> = shown["record"]["inputs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|input| input["name"].as_str().unwrap())
+        .collect();
     let header = &penguins(0)[0];
-    let has_columns = |path: &Path| inputs.iter().any(|name| header.iter().any(|column| column == name)) && path.is_file();
+    let has_columns =
+        |path: &Path| inputs.iter().any(|name| header.iter().any(|column| column == name)) && path.is_file();
     assert!(has_columns(&train), "{inputs:?} and {header:?}");
     let train = train.display().to_string();
-    let made = rig.json(&["profile-data", &train, "--model", "penguins@1", "--out", "base.json", "--reason", "why not"], 0);
+    let made = rig.json(
+        &["profile-data", &train, "--model", "penguins@1", "--out", "base.json", "--reason", "why not"],
+        0,
+    );
     assert_eq!(made["operations"][0]["op"], "set_baseline", "{made}");
-    let baseline = weir::drift::baseline::Baseline::from_bytes(&std::fs::read(rig.path("base.json")).unwrap()).unwrap();
+    let baseline =
+        weir::drift::baseline::Baseline::from_bytes(&std::fs::read(rig.path("base.json")).unwrap()).unwrap();
     assert!(baseline.features().iter().all(|feature| feature.name.starts_with("in.")), "{baseline:?}");
     std::fs::write(rig.path("other.csv"), "nothing\n1\n").unwrap();
     let (_, error) = rig.text(&["profile-data", "other.csv", "--model", "penguins@1"], 2);

@@ -58,7 +58,12 @@ impl ColumnArgs {
 pub(super) fn open(path: &Path) -> Result<Table, Failure> {
     let table = Table::open(path).map_err(|error| Failure::coded(&error))?;
     for refused in table.refused().iter().take(NAMED_MAX) {
-        complain(&format!("warning: {}: column '{}' is left out: it {}", path.display(), refused.name, refused.reason));
+        complain(&format!(
+            "warning: {}: column '{}' is left out: it {}",
+            path.display(),
+            refused.name,
+            refused.reason
+        ));
     }
     Ok(table)
 }

@@ -120,7 +120,12 @@ impl DriftArgs {
         Ok(())
     }
 
-    fn compat(&self, tool: CompatArg, pair: &Pair, report: &DriftReport) -> Result<Vec<compat::Told>, Failure> {
+    fn compat(
+        &self,
+        tool: CompatArg,
+        pair: &Pair,
+        report: &DriftReport,
+    ) -> Result<Vec<compat::Told>, Failure> {
         let Some((base, base_columns)) = &pair.base else {
             return Err(Failure::usage("--compat needs the data of the baseline, not a profile"));
         };

@@ -93,7 +93,9 @@ fn read<T>(table: &Table, column: usize, take: impl Fn(&ColumnData, &mut Vec<T>)
 fn numbers(table: &Table, column: usize) -> Result<Vec<f64>, Failure> {
     read(table, column, |column, values| match column {
         ColumnData::Numbers(more) => values.extend(more.iter().flatten()),
-        ColumnData::Bools(more) => values.extend(more.iter().flatten().map(|truth| f64::from(u8::from(*truth)))),
+        ColumnData::Bools(more) => {
+            values.extend(more.iter().flatten().map(|truth| f64::from(u8::from(*truth))))
+        }
         ColumnData::Texts(more) => values.extend(more.iter().flatten().filter_map(|text| number_of(text))),
     })
 }
@@ -130,9 +132,13 @@ pub(super) fn text(tool: CompatArg, told: &[Told]) -> String {
         let name: String = told.name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
         for measure in &told.measures {
             let mark = if measure.is_default { "*" } else { " " };
-            let threshold = measure.threshold.map(|threshold| format!(" (threshold {threshold})")).unwrap_or_default();
+            let threshold =
+                measure.threshold.map(|threshold| format!(" (threshold {threshold})")).unwrap_or_default();
             let verdict = if measure.is_drift { "  drift" } else { "" };
-            out.push_str(&format!("{mark} {name}  {}  {:.6}{threshold}{verdict}\n", measure.name, measure.value));
+            out.push_str(&format!(
+                "{mark} {name}  {}  {:.6}{threshold}{verdict}\n",
+                measure.name, measure.value
+            ));
         }
     }
     out

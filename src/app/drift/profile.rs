@@ -73,9 +73,15 @@ impl ProfileArgs {
         Ok(baseline)
     }
 
-    async fn register(&self, target: &Target, registry: &Registry, baseline: &Baseline) -> Result<(), Failure> {
+    async fn register(
+        &self,
+        target: &Target,
+        registry: &Registry,
+        baseline: &Baseline,
+    ) -> Result<(), Failure> {
         let bytes = Bytes::from(baseline.to_bytes());
-        let stored = blobs::put_bytes(registry.store(), "baseline", bytes).await.map_err(anyhow::Error::from)?;
+        let stored =
+            blobs::put_bytes(registry.store(), "baseline", bytes).await.map_err(anyhow::Error::from)?;
         let version = target.version()?;
         let plan = |state: &_| annotate::baseline(state, version, Some(&stored));
         let made = ops::change(registry, &target.model, &self.change.intent(), plan).await?;
@@ -90,7 +96,8 @@ impl ProfileArgs {
         let mut missing = Vec::new();
         let mut of_texts = Vec::new();
         for feature in features {
-            let Some(column) = names.find(&feature.name, table.columns().iter().map(|column| &*column.name)) else {
+            let Some(column) = names.find(&feature.name, table.columns().iter().map(|column| &*column.name))
+            else {
                 // What is computed of an answer is in no training data.
                 if matches!(feature.derive, Derive::Element(_)) {
                     missing.push(feature.name.to_string());
@@ -126,8 +133,7 @@ impl ProfileArgs {
     fn tell(&self, baseline: &Baseline) {
         let out = self.out.as_ref().map(|out| out.display().to_string());
         let names: Vec<&str> = baseline.features().iter().map(|feature| &*feature.name).collect();
-        let answer =
-            json!({ "file": out, "rows": baseline.rows(), "features": names, "digest": &**baseline.digest() });
+        let answer = json!({ "file": out, "rows": baseline.rows(), "features": names, "digest": &**baseline.digest() });
         show(self.change.registry.json, &answer, || {
             let out = out.as_deref().unwrap_or_default();
             format!("{out}: {} features of {} rows, {}\n", names.len(), baseline.rows(), baseline.digest())

@@ -201,7 +201,10 @@ mod tests {
         let third = 0.5 / 3.0;
         let expected = [(0.0, 0.1), (0.5, 0.2), (third, 0.2), (third, 0.2), (third, 0.2), (0.0, 0.1)];
         for (found, expected) in shares.iter().zip(expected) {
-            assert!((found.0 - expected.0).abs() < 1e-12 && (found.1 - expected.1).abs() < 1e-12, "{shares:?}");
+            assert!(
+                (found.0 - expected.0).abs() < 1e-12 && (found.1 - expected.1).abs() < 1e-12,
+                "{shares:?}"
+            );
         }
         assert_eq!(shares.len(), expected.len());
     }

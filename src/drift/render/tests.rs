@@ -105,8 +105,12 @@ fn json_has_the_state_of_every_feature_and_null_for_what_is_undefined() {
     assert_eq!(found["version"], 1);
     assert_eq!(found["state"], "drift");
     assert_eq!(found["counts"], serde_json::json!({ "drift": 2, "warn": 0, "ok": 1, "insufficient": 1 }));
-    let states: Vec<_> =
-        found["features"].as_array().unwrap().iter().map(|feature| feature["state"].as_str().unwrap()).collect();
+    let states: Vec<_> = found["features"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|feature| feature["state"].as_str().unwrap())
+        .collect();
     assert_eq!(states, ["ok", "drift", "drift", "insufficient"]);
     let calm = &found["features"][0];
     assert!(calm["measures"][2]["value"].is_null() && calm["bins"][0]["low"].is_null(), "{calm}");
@@ -128,7 +132,9 @@ fn the_page_escapes_asks_for_nothing_and_shows_the_worst_first() {
     at(">0% → 50% new</text>");
     at("<td>Kolmogorov–Smirnov</td><td>0.5</td>");
     at("&lt;0.0001");
-    for (open, close) in [("<svg", "</svg>"), ("<article", "</article>"), ("<table", "</table>"), ("<tr", "</tr>")] {
+    for (open, close) in
+        [("<svg", "</svg>"), ("<article", "</article>"), ("<table", "</table>"), ("<tr", "</tr>")]
+    {
         assert_eq!(page.matches(open).count(), page.matches(close).count(), "{open}");
     }
 }

@@ -44,7 +44,8 @@ pub fn text(report: &DriftReport) -> String {
 }
 
 fn line(feature: &FeatureReport) -> [String; 9] {
-    let value = |name| feature.measure(name).map_or_else(|| "–".to_owned(), |found| number_with(found.value, 3));
+    let value =
+        |name| feature.measure(name).map_or_else(|| "–".to_owned(), |found| number_with(found.value, 3));
     let distance = if feature.is_categorical { "linf" } else { "ks" };
     let missing = format!(
         "{} → {}",

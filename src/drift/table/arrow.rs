@@ -2,11 +2,12 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowDictionaryKeyType, ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type,
-    Decimal256Type, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType, DurationSecondType,
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType,
-    Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowDictionaryKeyType, ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type,
+    Decimal128Type, Decimal256Type, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType,
+    DurationSecondType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::i256;
@@ -32,7 +33,9 @@ pub(super) fn parts(field: &Field) -> Result<Vec<Part>, String> {
         if size > COLUMNS_MAX {
             return Err(format!("holds lists of {size}, and {COLUMNS_MAX} are allowed"));
         }
-        return Ok((0..size).map(|at| Part { name: format!("{name}[{at}]"), kind, element: Some(at) }).collect());
+        return Ok((0..size)
+            .map(|at| Part { name: format!("{name}[{at}]"), kind, element: Some(at) })
+            .collect());
     }
     let kind = kind(field.data_type()).ok_or_else(|| format!("holds {}", field.data_type()))?;
     Ok(vec![Part { name: name.clone(), kind, element: None }])
@@ -42,9 +45,13 @@ fn kind(kind: &DataType) -> Option<Kind> {
     match kind {
         DataType::Boolean => Some(Kind::Bool),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(Kind::Text),
-        DataType::Dictionary(_, values) if !matches!(**values, DataType::Dictionary(..)) => self::kind(values),
+        DataType::Dictionary(_, values) if !matches!(**values, DataType::Dictionary(..)) => {
+            self::kind(values)
+        }
         DataType::Null | DataType::Date32 | DataType::Date64 => Some(Kind::Number),
-        DataType::Time32(_) | DataType::Time64(_) | DataType::Timestamp(..) | DataType::Duration(_) => Some(Kind::Number),
+        DataType::Time32(_) | DataType::Time64(_) | DataType::Timestamp(..) | DataType::Duration(_) => {
+            Some(Kind::Number)
+        }
         kind if kind.is_numeric() => Some(Kind::Number),
         _ => None,
     }
@@ -66,7 +73,11 @@ pub(super) fn column(array: &ArrayRef, element: Option<usize>, wanted: Kind) -> 
     Ok(as_kind(picked, wanted))
 }
 
-fn pick<T: Clone>(values: &[Option<T>], rows: usize, place: impl Fn(usize) -> Option<usize>) -> Vec<Option<T>> {
+fn pick<T: Clone>(
+    values: &[Option<T>],
+    rows: usize,
+    place: impl Fn(usize) -> Option<usize>,
+) -> Vec<Option<T>> {
     (0..rows).map(|row| place(row).and_then(|at| values.get(at)).cloned().flatten()).collect()
 }
 
@@ -136,7 +147,9 @@ fn numbers(array: &ArrayRef, kind: &DataType) -> Option<ColumnData> {
         DataType::Float16 => of::<Float16Type>(array, f64::from),
         DataType::Float32 => of::<Float32Type>(array, f64::from),
         DataType::Float64 => of::<Float64Type>(array, |value| value),
-        DataType::Decimal32(_, scale) => of::<Decimal32Type>(array, |value| f64::from(value) * scaled(*scale)),
+        DataType::Decimal32(_, scale) => {
+            of::<Decimal32Type>(array, |value| f64::from(value) * scaled(*scale))
+        }
         DataType::Decimal64(_, scale) => of::<Decimal64Type>(array, |value| decimal(value.into(), *scale)),
         DataType::Decimal128(_, scale) => of::<Decimal128Type>(array, |value| decimal(value, *scale)),
         DataType::Decimal256(_, scale) => of::<Decimal256Type>(array, |value| wide(value) * scaled(*scale)),

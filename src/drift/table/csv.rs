@@ -12,7 +12,9 @@ use std::rc::Rc;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
 use super::cells::Guess;
-use super::{BATCH_ROWS, Batch, COLUMNS_MAX, ColumnData, ColumnSpec, Opened, ROW_BYTES_MAX, Source, TableError};
+use super::{
+    BATCH_ROWS, Batch, COLUMNS_MAX, ColumnData, ColumnSpec, Opened, ROW_BYTES_MAX, Source, TableError,
+};
 
 /// Where the rows are.
 #[derive(Debug, Clone)]
@@ -35,8 +37,9 @@ pub(super) fn open(file: &Path, delimiter: u8) -> Result<Opened, TableError> {
         }
     }
     let columns = places.iter().zip(guesses);
-    let columns =
-        columns.map(|(place, guess)| ColumnSpec { name: names[*place].clone(), kind: guess.kind() }).collect();
+    let columns = columns
+        .map(|(place, guess)| ColumnSpec { name: names[*place].clone(), kind: guess.kind() })
+        .collect();
     Ok((Source::Csv(Csv { file: file.to_owned(), delimiter, places }), columns, Vec::new()))
 }
 
@@ -83,8 +86,7 @@ struct Rows {
 
 impl Rows {
     fn open(file: &Path, delimiter: u8) -> Result<Rows, TableError> {
-        let opened =
-            File::open(file).map_err(|source| TableError::Io { file: file.to_owned(), source })?;
+        let opened = File::open(file).map_err(|source| TableError::Io { file: file.to_owned(), source })?;
         let left = Rc::new(Cell::new(ROW_BYTES_MAX));
         let bounded = Bounded { file: opened, left: Rc::clone(&left) };
         let reader = ReaderBuilder::new().delimiter(delimiter).from_reader(bounded);
@@ -102,7 +104,8 @@ impl Rows {
         let mut seen = BTreeSet::new();
         let mut names = Vec::with_capacity(header.len());
         for cell in &header {
-            let name = std::str::from_utf8(cell).map_err(|_| wrong("the header is not UTF-8".to_owned()))?.trim();
+            let name =
+                std::str::from_utf8(cell).map_err(|_| wrong("the header is not UTF-8".to_owned()))?.trim();
             if !name.is_empty() && !seen.insert(name.to_owned()) {
                 return Err(wrong(format!("has two columns '{name}'")));
             }

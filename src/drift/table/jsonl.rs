@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::{
-    BATCH_ROWS, Batch, COLUMNS_MAX, ColumnData, ColumnSpec, Kind, Opened, ROW_BYTES_MAX, Refused, Source, TableError,
+    BATCH_ROWS, Batch, COLUMNS_MAX, ColumnData, ColumnSpec, Kind, Opened, ROW_BYTES_MAX, Refused, Source,
+    TableError,
 };
 
 /// Where the rows are.
@@ -92,7 +93,9 @@ impl Member {
                 }
                 for (kind, value) in self.kinds.iter_mut().zip(values) {
                     match value {
-                        Value::Array(_) | Value::Object(_) => self.refused = Some("holds lists of lists or objects"),
+                        Value::Array(_) | Value::Object(_) => {
+                            self.refused = Some("holds lists of lists or objects")
+                        }
                         value => merge(kind, value),
                     }
                 }

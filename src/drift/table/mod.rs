@@ -145,7 +145,10 @@ impl Table {
             _ => return Err(TableError::Format { file: path.to_owned() }),
         };
         if columns.is_empty() {
-            return Err(TableError::File { file: path.to_owned(), what: "has no columns that can be read".to_owned() });
+            return Err(TableError::File {
+                file: path.to_owned(),
+                what: "has no columns that can be read".to_owned(),
+            });
         }
         Ok(Table { path: path.to_owned(), source, columns, refused })
     }

@@ -13,7 +13,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::arrow::{self, Part};
 use super::names::{WEIGHT, is_captured, is_feature_of_capture};
 use super::{
-    BATCH_ROWS, Batch, COLUMNS_MAX, ColumnData, ColumnSpec, FILES_MAX, Kind, Opened, Refused, Source, TableError,
+    BATCH_ROWS, Batch, COLUMNS_MAX, ColumnData, ColumnSpec, FILES_MAX, Kind, Opened, Refused, Source,
+    TableError,
 };
 
 /// Where the rows are.
@@ -132,7 +133,8 @@ impl Parquet {
         let find = |name: &str| parts.iter().find(|(_, part)| part.name == name);
         let places: Vec<Option<&(usize, Part)>> = wanted.iter().map(|at| find(&columns[*at].name)).collect();
         let weight = Some(WEIGHT).filter(|_| self.is_weighted).and_then(find);
-        let mut roots: Vec<usize> = places.iter().copied().chain([weight]).flatten().map(|(root, _)| *root).collect();
+        let mut roots: Vec<usize> =
+            places.iter().copied().chain([weight]).flatten().map(|(root, _)| *root).collect();
         roots.sort_unstable();
         roots.dedup();
         let mask = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
@@ -154,9 +156,12 @@ impl Parquet {
                 found.push(column.unwrap_or_else(|| ColumnData::missing(*kind, rows)));
             }
             let weights = match weight.map(|place| take(place, Kind::Number)) {
-                Some(Ok(Some(ColumnData::Numbers(values)))) => {
-                    Some(values.iter().map(|weight| weight.filter(|w| w.is_finite() && *w >= 0.0).unwrap_or(1.0)).collect())
-                }
+                Some(Ok(Some(ColumnData::Numbers(values)))) => Some(
+                    values
+                        .iter()
+                        .map(|weight| weight.filter(|w| w.is_finite() && *w >= 0.0).unwrap_or(1.0))
+                        .collect(),
+                ),
                 _ => None,
             };
             each(&Batch { columns: found, weights, rows });

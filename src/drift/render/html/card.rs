@@ -61,7 +61,9 @@ fn sides(feature: &FeatureReport, out: &mut String) {
         rows.push(("Range", range(was), range(is), String::new()));
     }
     rows.push(("Different values", about(was.distinct), about(is.distinct), String::new()));
-    out.push_str("<table class=\"sides\"><tr><th></th><th>Baseline</th><th>Current</th><th>Change</th></tr>\n");
+    out.push_str(
+        "<table class=\"sides\"><tr><th></th><th>Baseline</th><th>Current</th><th>Change</th></tr>\n",
+    );
     for (name, was, is, change) in rows {
         writeln!(out, "<tr><td>{name}</td><td>{was}</td><td>{is}</td><td>{change}</td></tr>").ok();
     }
@@ -94,7 +96,9 @@ fn measure(measure: &Measure, out: &mut String) {
     let value = match measure.effect == measure.value || measure.effect.is_nan() || measure.value.is_nan() {
         true => number_with(measure.value, 3),
         // What is held against the thresholds, where that is another number.
-        false => format!("{} <small>({})</small>", number_with(measure.value, 3), number_with(measure.effect, 3)),
+        false => {
+            format!("{} <small>({})</small>", number_with(measure.value, 3), number_with(measure.effect, 3))
+        }
     };
     writeln!(
         out,

@@ -108,11 +108,15 @@ fn when(report: &DriftReport) -> String {
 fn filter(report: &DriftReport, out: &mut String) {
     let all = report.features.len();
     out.push_str("<nav class=\"filter\">\n");
-    writeln!(out, "<label><input type=\"radio\" name=\"only\" id=\"only-all\" checked>All {all}</label>").ok();
+    writeln!(out, "<label><input type=\"radio\" name=\"only\" id=\"only-all\" checked>All {all}</label>")
+        .ok();
     for (state, count) in counts(report).iter().filter(|(_, count)| *count > 0) {
         let state = state.as_str();
-        writeln!(out, "<label><input type=\"radio\" name=\"only\" id=\"only-{state}\">{count} {state}</label>")
-            .ok();
+        writeln!(
+            out,
+            "<label><input type=\"radio\" name=\"only\" id=\"only-{state}\">{count} {state}</label>"
+        )
+        .ok();
     }
     out.push_str("</nav>\n");
 }

@@ -90,7 +90,11 @@ fn numbers(feature: &FeatureReport, bars: &[Bar], out: &mut String) {
         )
         .ok();
     }
-    writeln!(out, "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{bottom:.1}\" y2=\"{bottom:.1}\"/>").ok();
+    writeln!(
+        out,
+        "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{bottom:.1}\" y2=\"{bottom:.1}\"/>"
+    )
+    .ok();
     means(feature, bars, &places, bottom, out);
     scale(bars, &places, bottom, out);
     for (bar, (start, end)) in bars.iter().zip(&places) {
@@ -119,8 +123,11 @@ fn outline(bars: &[Bar], places: &[(f64, f64)], bottom: f64, y: impl Fn(f64) -> 
 fn means(feature: &FeatureReport, bars: &[Bar], places: &[(f64, f64)], bottom: f64, out: &mut String) {
     for (mean, class) in [(feature.baseline.mean, "was-mean"), (feature.current.mean, "is-mean")] {
         if let Some(x) = position(mean, bars, places) {
-            writeln!(out, "<line class=\"{class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom:.1}\"/>")
-                .ok();
+            writeln!(
+                out,
+                "<line class=\"{class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom:.1}\"/>"
+            )
+            .ok();
         }
     }
 }
@@ -144,13 +151,24 @@ fn scale(bars: &[Bar], places: &[(f64, f64)], bottom: f64, out: &mut String) {
             true => ("less", "start", *from),
             false => ("more", "end", *to),
         };
-        if bar.low.is_infinite() { start = from + 40.0 } else { end = to - 44.0 }
+        if bar.low.is_infinite() {
+            start = from + 40.0
+        } else {
+            end = to - 44.0
+        }
         writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{mark}</text>").ok();
     }
     for tick in ticks(low, high) {
         if let Some(x) = position(tick, bars, places).filter(|x| *x >= start && *x <= end) {
-            let anchor = if x < LEFT + 12.0 { "start" } else if x > WIDTH - 12.0 { "end" } else { "middle" };
-            writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", number(tick)).ok();
+            let anchor = if x < LEFT + 12.0 {
+                "start"
+            } else if x > WIDTH - 12.0 {
+                "end"
+            } else {
+                "middle"
+            };
+            writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", number(tick))
+                .ok();
         }
     }
 }
