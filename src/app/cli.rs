@@ -14,6 +14,7 @@ use super::auth::AuthArgs;
 use super::check::Form;
 use super::config::Config;
 use super::dataset::{DatasetCommand, PerformanceArgs};
+use super::drift::DriftCommand;
 use super::infer::InferArgs;
 use super::registry::RegistryCommand;
 use super::registry::exit::{FAILED as EXIT_FAILURE, USAGE as EXIT_USAGE};
@@ -50,6 +51,8 @@ enum Command {
     Dataset(DatasetCommand),
     /// Show how good the answers were, by version and day, from captured rows and labels
     Performance(PerformanceArgs),
+    #[command(flatten)]
+    Drift(DriftCommand),
     #[command(flatten)]
     Registry(RegistryCommand),
     /// Try models in a child process, for `serve`
@@ -194,6 +197,7 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Auth(args)) => finish(super::auth::auth(args)),
         Some(Command::Dataset(command)) => command.run(),
         Some(Command::Performance(args)) => args.run(),
+        Some(Command::Drift(command)) => command.run(),
         Some(Command::Registry(command)) => command.run(),
         Some(Command::Probe) => crate::backend::probe::child_main(),
     }

@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod dataset;
 mod delivery;
+mod drift;
 mod infer;
 mod log;
 mod monitoring;

@@ -19,6 +19,9 @@ pub mod builder;
 mod format;
 pub mod distance;
 pub mod report;
+pub mod render;
+pub mod table;
+pub mod offline;
 pub mod decide;
 pub mod config;
 pub mod pane;
@@ -27,6 +30,7 @@ pub mod monitor;
 pub mod detect;
 pub mod mmd;
 pub mod performance;
+pub mod presets;
 
 #[cfg(test)]
 mod golden;

@@ -8,6 +8,7 @@ mod cli;
 mod clients;
 mod documents;
 mod drain;
+mod drift_cli;
 #[path = "../support/faulty_store.rs"]
 mod faulty_store;
 mod grpc;

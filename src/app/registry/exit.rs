@@ -1,4 +1,4 @@
-//! How a command on a registry ends: 0 done, 1 failed, 2 usage, 3 refused, 4 waited in vain.
+//! How a command ends: 0 done, 1 failed, 2 usage, 3 refused, 4 waited in vain, 5 found drift.
 
 use std::process::ExitCode;
 
@@ -18,6 +18,9 @@ pub(in crate::app) const USAGE: u8 = 2;
 pub(in crate::app) const REFUSED: u8 = 3;
 /// The change is made, and `--wait` ended before every replica served it.
 pub(in crate::app) const NOT_SERVED: u8 = 4;
+
+/// The data has drifted, and `--fail-on` said that this is a failure.
+pub(in crate::app) const DRIFTED: u8 = 5;
 
 /// The code of [`Failure::found`].
 const FOUND: &str = "not_whole";
@@ -55,6 +58,11 @@ impl Failure {
     pub(in crate::app) fn found() -> Failure {
         let message = "the registry is not whole".to_owned();
         Failure { exit: FAILED, code: FOUND, message, more: Vec::new() }
+    }
+
+    /// The data has drifted. How, was shown already.
+    pub(in crate::app) fn drifted(message: String) -> Failure {
+        Failure { exit: DRIFTED, code: "drifted", message, more: Vec::new() }
     }
 
     /// An error by its code.
@@ -145,7 +153,7 @@ impl From<BlobError> for Failure {
 /// Tells how it ended, on standard error, and for programs on standard output as well.
 pub(in crate::app) fn finish(result: Result<(), Failure>, json: bool) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
-    let was_shown = failure.exit == NOT_SERVED || failure.code == FOUND;
+    let was_shown = matches!(failure.exit, NOT_SERVED | DRIFTED) || failure.code == FOUND;
     if json && !was_shown {
         let mut error = json!({ "code": failure.code, "message": failure.message });
         for (name, value) in failure.more {

@@ -5,7 +5,7 @@
 mod annotate;
 mod approve;
 mod audit;
-mod change;
+pub(super) mod change;
 pub(super) mod common;
 mod delete;
 mod deploy;

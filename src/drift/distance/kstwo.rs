@@ -81,8 +81,8 @@ fn stirling(k: f64) -> f64 {
         / k
 }
 
-/// `P(D < x)`, exactly: `n! / n^n` times the middle element of the n-th power of a matrix (Durbin 1973; Marsaglia, Tsang
-/// and Wang 2003). Its size is `2 n x + 1` at most, which the caller bounds.
+/// `P(D < x)`, exactly: `n! / n^n` times the middle element of the n-th power of a matrix (Durbin 1973; Marsaglia,
+/// Tsang and Wang 2003). Its size is `2 n x + 1` at most, which the caller bounds.
 fn durbin(n: f64, x: f64) -> f64 {
     let t = n * x;
     let whole = t.floor() + 1.0;
@@ -113,7 +113,7 @@ fn durbin(n: f64, x: f64) -> f64 {
     row[k - 1] * (row_ln + factor).exp()
 }
 
-/// Ones on and below the first upper diagonal, less powers of `h` in the first column and the last row, over factorials.
+/// Ones on and below the first upper diagonal, less powers of `h` in the first column and last row, over factorials.
 #[allow(clippy::cast_precision_loss, reason = "sizes are below 200")]
 fn durbin_matrix(k: usize, h: f64) -> Vec<f64> {
     let size = 2 * k - 1;

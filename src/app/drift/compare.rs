@@ -1,0 +1,206 @@
+//! `weir drift`: data against a baseline, or against other data.
+//!
+//! One comparison is all there is offline, so a feature has drifted when an effect is beyond its threshold and beyond
+//! chance; nothing waits for a second window as it does in a server.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+
+use super::columns::{ColumnArgs, open, warn};
+use super::compat::{self, CompatArg};
+use crate::app::cli::say;
+use crate::app::registry::exit::{Failure, finish};
+use crate::drift::baseline::Baseline;
+use crate::drift::decide::{Rules, Subject, compare};
+use crate::drift::report::{DriftReport, DriftState};
+use crate::drift::table::Table;
+use crate::drift::{offline, render};
+
+/// Largest profile.
+const PROFILE_BYTES_MAX: u64 = 64 << 20;
+
+/// `weir drift`.
+#[derive(Debug, Args)]
+pub(in crate::app) struct DriftArgs {
+    /// What is compared with: a profile (.json), or data (.parquet, .csv, .tsv, .jsonl, a folder of .parquet)
+    #[arg(value_name = "BASE")]
+    base: PathBuf,
+    /// What is compared: data, or a folder that capture wrote
+    #[arg(value_name = "CURRENT")]
+    current: PathBuf,
+    /// Answer as JSON
+    #[arg(long)]
+    json: bool,
+    /// Write a page with pictures as well
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Show the numbers of another tool on the same data as well
+    #[arg(long, value_name = "TOOL")]
+    compat: Option<CompatArg>,
+    /// End with exit code 5 when the verdict is as bad
+    #[arg(long, value_name = "STATE")]
+    fail_on: Option<FailOn>,
+    #[command(flatten)]
+    columns: ColumnArgs,
+}
+
+/// From which verdict on the command fails.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FailOn {
+    Warn,
+    Drift,
+}
+
+/// What both sides have in common.
+struct Pair {
+    baseline: Baseline,
+    current: Table,
+    /// For each feature of the baseline the position of its column in `current`.
+    columns: Vec<usize>,
+    /// The data of the baseline, and the position of each feature's column, unless it was a profile.
+    base: Option<(Table, Vec<usize>)>,
+}
+
+impl DriftArgs {
+    pub(super) fn run(self) -> ExitCode {
+        finish(self.compare(), self.json)
+    }
+
+    fn compare(&self) -> Result<(), Failure> {
+        let pair = match self.base.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
+            true => self.with_profile()?,
+            false => self.with_data()?,
+        };
+        let current = offline::count(&pair.current, &pair.baseline, &pair.columns);
+        let current = current.map_err(|error| Failure::coded(&error))?;
+        let subject = Subject {
+            subject: self.current.display().to_string(),
+            baseline: self.base.display().to_string(),
+            window: "file".to_owned(),
+            from_us: 0,
+            until_us: 0,
+        };
+        let mut report = compare(&pair.baseline, &current, &Rules::offline(), subject);
+        offline::name_unseen(&mut report, &current);
+        let told = self.compat.map(|tool| self.compat(tool, &pair, &report)).transpose()?;
+        self.show(&report, told.as_deref())?;
+        let is_failure = match self.fail_on {
+            None => false,
+            Some(FailOn::Warn) => report.state >= DriftState::Warn,
+            Some(FailOn::Drift) => report.state >= DriftState::Drift,
+        };
+        match is_failure {
+            true => Err(Failure::drifted(format!("the verdict is {}", report.state.as_str()))),
+            false => Ok(()),
+        }
+    }
+
+    fn show(&self, report: &DriftReport, told: Option<&[compat::Told]>) -> Result<(), Failure> {
+        if let Some(file) = &self.html {
+            std::fs::write(file, render::html(report)).with_context(|| file.display().to_string())?;
+        }
+        if self.json {
+            let mut value = render::json(report);
+            if let (Some(tool), Some(told)) = (self.compat, told) {
+                value["compat"] = compat::json(tool, told);
+            }
+            say(&format!("{value}\n"));
+            return Ok(());
+        }
+        say(&render::text(report));
+        if let (Some(tool), Some(told)) = (self.compat, told) {
+            say(&compat::text(tool, told));
+        }
+        if let Some(file) = &self.html {
+            say(&format!("\n{} written\n", file.display()));
+        }
+        Ok(())
+    }
+
+    fn compat(
+        &self,
+        tool: CompatArg,
+        pair: &Pair,
+        report: &DriftReport,
+    ) -> Result<Vec<compat::Told>, Failure> {
+        let Some((base, base_columns)) = &pair.base else {
+            return Err(Failure::usage("--compat needs the data of the baseline, not a profile"));
+        };
+        let base = compat::Side { table: base, columns: base_columns };
+        let current = compat::Side { table: &pair.current, columns: &pair.columns };
+        compat::measure(tool, base, current, &report.features)
+    }
+
+    fn with_data(&self) -> Result<Pair, Failure> {
+        let (base, current) = (open(&self.base)?, open(&self.current)?);
+        let mut features = self.columns.of_table(&base)?;
+        let mut missing = Vec::new();
+        let mut columns = Vec::new();
+        features.retain(|feature| match self.find(&feature.name, &current) {
+            Some(column) => {
+                columns.push(column);
+                true
+            }
+            None => {
+                missing.push(feature.name.clone());
+                false
+            }
+        });
+        self.check(&missing, &columns)?;
+        let baseline = offline::profile(&base, &features).map_err(|error| Failure::coded(&error))?;
+        let base_columns = features.iter().map(|feature| feature.column).collect();
+        Ok(Pair { baseline, current, columns, base: Some((base, base_columns)) })
+    }
+
+    fn with_profile(&self) -> Result<Pair, Failure> {
+        let profile = read_profile(&self.base)?;
+        let current = open(&self.current)?;
+        let (mut missing, mut columns, mut features) = (Vec::new(), Vec::new(), Vec::new());
+        for feature in profile.features() {
+            let found = self.find(&feature.name, &current);
+            let column = found.map_or("", |at| current.columns()[at].name.as_str());
+            if !self.columns.is_wanted(column, &feature.name) {
+                continue;
+            }
+            match found {
+                None => missing.push(feature.name.to_string()),
+                Some(column) => {
+                    columns.push(column);
+                    features.push(feature.clone());
+                }
+            }
+        }
+        self.check(&missing, &columns)?;
+        let rows = profile.rows();
+        Ok(Pair { baseline: Baseline::new(features, rows), current, columns, base: None })
+    }
+
+    fn find(&self, feature: &str, table: &Table) -> Option<usize> {
+        self.columns.names().find(feature, table.columns().iter().map(|column| column.name.as_str()))
+    }
+
+    fn check(&self, missing: &[String], columns: &[usize]) -> Result<(), Failure> {
+        warn(&format!("{} has no column for", self.current.display()), missing);
+        match columns.is_empty() {
+            true => Err(Failure::usage(format!(
+                "{} and {} have no column in common",
+                self.base.display(),
+                self.current.display()
+            ))),
+            false => Ok(()),
+        }
+    }
+}
+
+fn read_profile(file: &Path) -> Result<Baseline, Failure> {
+    let shown = || file.display().to_string();
+    let len = std::fs::metadata(file).with_context(shown)?.len();
+    if len > PROFILE_BYTES_MAX {
+        return Err(Failure::usage(format!("{}: {len} bytes, and {PROFILE_BYTES_MAX} are allowed", shown())));
+    }
+    let bytes = std::fs::read(file).with_context(shown)?;
+    Baseline::from_bytes(&bytes).map_err(|error| Failure::usage(format!("{}: {error}", shown())))
+}

@@ -1,0 +1,53 @@
+//! A [`DriftReport`] for readers: lines for a terminal, JSON for programs, one HTML file for people.
+//!
+//! Pure: from a report to a text. What is shown is what the report says; nothing is computed here but shares, scales and
+//! the order of features, which is the same everywhere: the most worrying first.
+
+mod histogram;
+mod html;
+mod json;
+mod numbers;
+mod text;
+
+pub use self::html::html;
+pub use self::json::json;
+pub use self::text::text;
+
+use super::report::{DriftReport, DriftState, FeatureReport, Summary};
+
+/// The features, the most worrying first, then by PSI, then by name.
+fn by_severity(report: &DriftReport) -> Vec<&FeatureReport> {
+    let mut features: Vec<&FeatureReport> = report.features.iter().collect();
+    let score = |feature: &FeatureReport| feature.measure("psi").map_or(f64::NAN, |measure| measure.value);
+    features.sort_by(|a, b| {
+        let by_state = b.state.cmp(&a.state);
+        // Undefined scores come last.
+        let by_score = (-score(a)).total_cmp(&-score(b));
+        let by_score = score(a).is_nan().cmp(&score(b).is_nan()).then(by_score);
+        by_state.then(by_score).then_with(|| a.name.cmp(&b.name))
+    });
+    features
+}
+
+/// How many features are in each state, the most worrying first.
+fn counts(report: &DriftReport) -> [(DriftState, usize); 4] {
+    let mut states = DriftState::ALL;
+    states.reverse();
+    states.map(|state| (state, report.features.iter().filter(|feature| feature.state == state).count()))
+}
+
+/// The share of a side's rows that have no usable value: missing, NaN or of the wrong type. NaN without rows.
+fn missing_share(side: &Summary) -> f64 {
+    (side.missing + side.nan + side.type_errors) / side.rows
+}
+
+/// How far the mean moved, in standard deviations of the baseline. NaN for categories, and where nothing varied.
+fn mean_shift(feature: &FeatureReport) -> f64 {
+    match feature.is_categorical || feature.baseline.std <= 0.0 {
+        true => f64::NAN,
+        false => (feature.current.mean - feature.baseline.mean) / feature.baseline.std,
+    }
+}
+
+#[cfg(test)]
+mod tests;
