@@ -10,8 +10,14 @@ use super::config::Config;
 use super::follow::replica;
 use super::registry::common::store_options;
 use super::settings::{Origin, Settings, SettingsProblem};
+use crate::capture::labels::{LabelStore, LabelStoreOptions};
 use crate::capture::{Capture, CaptureSettings};
-use crate::control::monitoring::Monitoring;
+use crate::control::ControlPlane;
+use crate::control::announce::Announcer;
+use crate::control::follow::Follower;
+use crate::control::monitoring::{self, Monitoring};
+use crate::drift::config::DriftConfig;
+use crate::drift::monitor::Monitor;
 use crate::infer::TapSource;
 use crate::metrics::Registry as Metrics;
 use crate::model::monitoring::CaptureMode;
@@ -29,6 +35,8 @@ pub(super) struct MonitoringConfig {
     /// Where captured files and labels go.
     pub(super) store: String,
     pub(super) capture: CaptureSettings,
+    /// `None` when no version is watched for drift.
+    pub(super) drift: Option<DriftConfig>,
 }
 
 impl MonitoringConfig {
@@ -65,7 +73,7 @@ impl MonitoringConfig {
             hmac_key_file: settings.optional_text("capture.hmac_key_file")?.map(PathBuf::from),
             ..CaptureSettings::default()
         };
-        Ok(Some(MonitoringConfig { folder, store, capture }))
+        Ok(Some(MonitoringConfig { drift: drift(settings, &folder)?, folder, store, capture }))
     }
 
     /// Makes the folder, and completes what only a process knows: its name, and the opened store.
@@ -76,6 +84,9 @@ impl MonitoringConfig {
             Some(name) => name.to_owned(),
             None => remembered_name(&self.folder)?,
         };
+        if let Some(drift) = &mut self.drift {
+            drift.replica.clone_from(&name);
+        }
         let store = Store::open(&self.store, &store_options())?;
         self.capture.replica = name;
         self.capture.store = Some(Arc::clone(store.raw()));
@@ -83,27 +94,78 @@ impl MonitoringConfig {
     }
 }
 
-/// Starts to watch what `engine` will serve.
-pub(super) fn start_monitoring(
-    config: &Config,
-    engine: &Engine,
-    metrics: &Metrics,
-) -> anyhow::Result<Option<Arc<Monitoring>>> {
-    let Some(mut monitoring) = config.monitoring.clone() else { return Ok(None) };
-    let name = config.registry.as_ref().and_then(|registry| registry.replica.as_deref());
-    monitoring.prepare(name)?;
-    let capture = Capture::start(monitoring.capture, metrics)?;
-    let monitoring = Monitoring::new(capture);
-    engine.watch(Arc::clone(&monitoring) as Arc<dyn TapSource>);
-    Ok(Some(monitoring))
+fn drift(settings: &Settings, folder: &Path) -> Result<Option<DriftConfig>, SettingsProblem> {
+    if !settings.switch("drift.enabled")? {
+        return Ok(None);
+    }
+    Ok(Some(DriftConfig {
+        folder: Some(folder.join("drift")),
+        pane: settings.duration("drift.pane")?,
+        false_alarms_per_week: settings.real("drift.false_alarms_per_week")?,
+        queue_rows: settings.number("drift.queue_rows")?,
+        queue_bytes: settings.number("drift.queue_bytes")?,
+        ..DriftConfig::default()
+    }))
 }
 
-/// Writes what waits, off the async threads.
-pub(super) async fn end_monitoring(monitoring: Option<Arc<Monitoring>>) {
-    let Some(monitoring) = monitoring else { return };
-    let ended = tokio::task::spawn_blocking(move || monitoring.stop(END));
-    if ended.await.is_err() {
-        tracing::error!("what watches traffic did not end well");
+/// What watches the traffic of a server.
+pub(super) struct Watch {
+    pub(super) monitoring: Arc<Monitoring>,
+    /// Labels of what was answered.
+    pub(super) labels: Arc<LabelStore>,
+}
+
+impl Watch {
+    /// Starts to watch what `engine` will serve; `None` where nothing is to be watched.
+    pub(super) fn start(
+        config: &Config,
+        engine: &Engine,
+        metrics: &Metrics,
+        announcer: Announcer,
+    ) -> anyhow::Result<Option<Watch>> {
+        let Some(mut watched) = config.monitoring.clone() else { return Ok(None) };
+        let name = config.registry.as_ref().and_then(|registry| registry.replica.as_deref());
+        let store = watched.prepare(name)?;
+        let replica = watched.capture.replica.clone();
+        let options = LabelStoreOptions {
+            replica: replica.replace(['.', '_'], "-"),
+            folder: watched.folder.join("labels"),
+            ..LabelStoreOptions::default()
+        };
+        let labels = Arc::new(LabelStore::open(Arc::clone(store.raw()), options)?);
+        let capture = Capture::start(watched.capture, metrics)?;
+        let monitoring = Monitoring::new(capture, announcer, replica);
+        if let Some(drift) = watched.drift {
+            let told = Arc::downgrade(&monitoring);
+            let tell = move |transition| {
+                if let Some(monitoring) = told.upgrade() {
+                    monitoring.tell(&transition);
+                }
+            };
+            monitoring.watch_drift(Monitor::start(drift, metrics, Box::new(tell))?);
+        }
+        engine.watch(Arc::clone(&monitoring) as Arc<dyn TapSource>);
+        Ok(Some(Watch { monitoring, labels }))
+    }
+
+    /// Opens its doors.
+    pub(super) fn attach(&self, control: &ControlPlane) {
+        control.attach_monitoring(Arc::clone(&self.monitoring));
+        control.attach_labels(Arc::clone(&self.labels));
+    }
+
+    /// Takes baselines from the registry, as soon as it is reached.
+    pub(super) async fn follow(monitoring: Arc<Monitoring>, follower: Arc<Follower>) {
+        monitoring::follow(monitoring, follower.reached().await).await;
+    }
+
+    /// Writes what waits, off the async threads.
+    pub(super) async fn end(watch: Option<Watch>) {
+        let Some(watch) = watch else { return };
+        let ended = tokio::task::spawn_blocking(move || watch.monitoring.stop(END));
+        if ended.await.is_err() {
+            tracing::error!("what watches traffic did not end well");
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use super::delivery::Delivery;
 use super::follow::{announce, attach_registry, make_intake, start_follower};
 use super::housekeeping::give_memory_back;
 use super::log::Logs;
-use super::monitoring::{end_monitoring, start_monitoring};
+use super::monitoring::Watch;
 use super::reload::look_after;
 use super::security::{TlsConfig, start_access, start_tls};
 use super::shutdown::{Signals, raise_open_files};
@@ -135,18 +135,21 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     tokio::spawn(give_memory_back(Arc::clone(&runtime)));
     tokio::spawn(look_after(files, register_reloads(&metrics)?));
     let engine = Arc::new(Engine::new(&metrics)?);
-    let monitoring = start_monitoring(&config, &engine, &metrics)?;
+    let (announcer, announcements) = announcements();
+    let watch = Watch::start(&config, &engine, &metrics, announcer.clone())?;
     let intake = make_intake(&config, &runtime);
     let manager = start_manager(&config, runtime, Arc::clone(&engine)).await?;
-    let (announcer, announcements) = announcements();
     let follower = start_follower(&config, &addresses, &manager, &engine, &metrics, announcer)?;
     let control = Arc::new(open_control(&config.server, &access, &manager));
-    if let Some(monitoring) = &monitoring {
-        control.attach_monitoring(Arc::clone(monitoring));
+    if let Some(watch) = &watch {
+        watch.attach(&control);
     }
     if let Some(follower) = &follower {
         tokio::spawn(attach_registry(Arc::clone(&control), Arc::clone(follower), intake));
         tokio::spawn(announce(announcements, Arc::clone(follower)));
+        if let Some(watch) = &watch {
+            tokio::spawn(Watch::follow(Arc::clone(&watch.monitoring), Arc::clone(follower)));
+        }
     }
     let delivery = Delivery::start_beside(&config, follower.as_ref(), &metrics)?;
     let doors = Doors { engine: &engine, control: &control, access: &access, metrics };
@@ -157,7 +160,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
         signal = signals.next() => {
             tracing::info!(signal, "stopping before every model is loaded");
             let end = end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs).await;
-            end_monitoring(monitoring).await;
+            Watch::end(watch).await;
             return end;
         }
     }
@@ -165,7 +168,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     tracing::info!(signal, "draining");
     let end = end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs);
     let (end, ()) = tokio::join!(end, Delivery::end_beside(delivery));
-    end_monitoring(monitoring).await;
+    Watch::end(watch).await;
     end
 }
 

@@ -28,7 +28,7 @@ use self::monitoring::{Monitoring, MonitoringError};
 use crate::access::{AuthError, Identity, Role};
 use crate::capture::labels::LabelStore;
 use crate::error::{Code, Coded};
-use crate::model::{ModelName, Version};
+use crate::model::{ModelId, ModelName, Version};
 use crate::serving::{LoadFailure, LoadRequest, Manager, ModelControl};
 
 /// What a client may override when it loads a model (Triton's model repository extension).
@@ -182,11 +182,11 @@ impl ControlPlane {
     ///
     /// # Errors
     /// [`ControlError::UnknownModel`], [`ControlError::NotServed`].
-    pub fn served(&self, model: &str, version: &str) -> Result<(ModelName, Version), ControlError> {
-        let name = known_name(model)?;
+    pub fn served(&self, model: &str, version: &str) -> Result<ModelId, ControlError> {
+        known_name(model)?;
         let found = self.manager.engine().find(model, version);
         let found = found.map_err(|error| ControlError::NotServed { reason: error.to_string() })?;
-        Ok((name, found.id.version))
+        Ok(found.id.clone())
     }
 
     /// Loads or reloads a model for `who` and waits until it is served.

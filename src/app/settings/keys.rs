@@ -239,7 +239,7 @@ pub const KEYS: &[Key] = &[
     key(
         "drift.false_alarms_per_week",
         Kind::Positive,
-        "1.0",
+        "0.07",
         "False alarms of a version that are expected in a week without drift",
     ),
     key("drift.queue_rows", Kind::Number(1, 1 << 24), "65536", "Rows that wait to be profiled"),

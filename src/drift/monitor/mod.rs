@@ -311,7 +311,7 @@ fn now_us() -> i64 {
 pub struct DriftTaps(pub Arc<Monitor>);
 
 impl TapSource for DriftTaps {
-    fn tap(&self, version: &TappedVersion) -> Option<Arc<dyn Tap>> {
+    fn tap(&self, version: &TappedVersion, _folder: Option<&std::path::Path>) -> Option<Arc<dyn Tap>> {
         self.0.tap(version)
     }
 }

@@ -120,6 +120,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deployment::rollback))
         .routes(routes!(deployment::clone))
         .routes(routes!(deployment::diff))
+        .routes(routes!(monitoring::drift))
+        .routes(routes!(monitoring::learn))
         .routes(routes!(monitoring::capture, monitoring::set_capture, monitoring::reset_capture))
         .routes(routes!(feedback::send))
         .routes(routes!(performance::show))

@@ -2,25 +2,91 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::caller::{Body, Caller, json};
 use super::failure::{ApiError, ErrorBody};
 use crate::access::Role;
-use crate::control::monitoring::MonitoringError;
+use crate::control::monitoring::{MonitoringError, ReportQuery};
 use crate::error::Code;
 use crate::model::monitoring::{CaptureConfig, CaptureMode, Privacy};
 use crate::protocol::status::Failure;
+
+/// Most rows that a baseline is learned from.
+const LEARN_ROWS_MAX: usize = 10_000_000;
 
 impl From<MonitoringError> for ApiError {
     fn from(error: MonitoringError) -> ApiError {
         ApiError::from(Failure::from(&error))
     }
+}
+
+/// Which report.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DriftQuery {
+    /// A version or an alias; the one that most requests go to when it is absent.
+    #[serde(default)]
+    version: String,
+    /// `pane`, `1h`, `24h` or `deploy`; the longest of at most a day when it is absent.
+    #[serde(default)]
+    window: String,
+    /// Whether the requests that a traffic split sent to a canary are meant.
+    #[serde(default)]
+    canary: bool,
+}
+
+/// Compare what a version is sent and answers with its baseline
+///
+/// Every feature with all measures, both histograms and the verdict. The same shape as `weir drift --json`.
+#[utoipa::path(get, path = "/api/v1/models/{model}/drift", tag = "monitoring", params(("model" = String, Path), DriftQuery),
+    responses((status = 200, body = Object), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn drift(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path(model): Path<String>,
+    Query(query): Query<DriftQuery>,
+) -> Result<Response, ApiError> {
+    caller.read(&state, Some(&model))?;
+    let id = state.control.served(&model, &query.version)?;
+    let query = ReportQuery { window: &query.window, is_canary: query.canary };
+    Ok(json(&state.control.monitoring()?.drift(&id, query)?))
+}
+
+/// How many rows to learn from.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Learn {
+    /// Rows of traffic that become the baseline.
+    rows: usize,
+}
+
+/// Make a version's baseline of its next rows
+///
+/// For versions whose training data is not at hand. Until the rows have come the version has no baseline. The baseline is kept
+/// by this server.
+#[utoipa::path(post, path = "/api/v1/models/{model}/versions/{version}/baseline/learn", tag = "monitoring",
+    params(("model" = String, Path), ("version" = String, Path)), request_body = Learn,
+    responses((status = 202), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn learn(
+    State(state): State<ApiState>,
+    caller: Caller,
+    Path((model, version)): Path<(String, String)>,
+    Body(learn): Body<Learn>,
+) -> Result<StatusCode, ApiError> {
+    caller.require_for(Role::Publisher, &model)?;
+    if !(1..=LEARN_ROWS_MAX).contains(&learn.rows) {
+        let reason = format!("\"rows\" is 1 to {LEARN_ROWS_MAX}");
+        return Err(ApiError::new(Code::InvalidArgument, reason));
+    }
+    let id = state.control.served(&model, &version)?;
+    state.control.monitoring()?.learn(&id, learn.rows)?;
+    Ok(StatusCode::ACCEPTED)
 }
 
 /// How a model is captured.
@@ -132,7 +198,7 @@ pub(super) async fn set_capture(
     Body(change): Body<CaptureChange>,
 ) -> Result<StatusCode, ApiError> {
     caller.require_for(Role::Promoter, &model)?;
-    let (model, _) = state.control.served(&model, "")?;
+    let model = state.control.served(&model, "")?.name;
     tracing::info!(model = %model, by = caller.subject(), change = ?change, "captured in another way from now on");
     state.control.monitoring()?.configure(&model, Some(change.config()?))?;
     Ok(StatusCode::NO_CONTENT)
@@ -147,7 +213,7 @@ pub(super) async fn reset_capture(
     Path(model): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     caller.require_for(Role::Promoter, &model)?;
-    let (model, _) = state.control.served(&model, "")?;
+    let model = state.control.served(&model, "")?.name;
     tracing::info!(model = %model, by = caller.subject(), "captured as configured from now on");
     state.control.monitoring()?.configure(&model, None)?;
     Ok(StatusCode::NO_CONTENT)

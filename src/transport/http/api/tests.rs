@@ -11,9 +11,9 @@ use tower::ServiceExt;
 use super::{ApiState, document, router};
 use crate::access::{Access, AccessSettings, Peer};
 use crate::backend::fake::FakeBackend;
+use crate::capture::labels::{LabelStore, LabelStoreOptions};
 use crate::control::intake::Intake;
 use crate::control::register::tests::FakeTrial;
-use crate::capture::labels::{LabelStore, LabelStoreOptions};
 use crate::control::{ControlPlane, RegistryDoor};
 use crate::metrics::Registry as Metrics;
 use crate::model::{ModelName, Version};
@@ -357,6 +357,8 @@ async fn packages_that_are_not_taken() {
     check("/models/digits/versions", &at_nine, b"model".to_vec(), 412, "stale").await;
     let log = api.check(Method::GET, "/models/words/revisions", Value::Null, 200).await.json;
     assert_eq!(log["revisions"].as_array().map(Vec::len), Some(1), "the refusal is written down: {log}");
+}
+
 /// The API with a store of labels in `folder`.
 async fn api_with_labels(address: &str, folder: &std::path::Path) -> (Api, Arc<LabelStore>) {
     let (api, control) = api_and_control(address).await;
