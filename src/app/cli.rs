@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use super::auth::AuthArgs;
+use super::capture::CaptureArgs;
 use super::check::Form;
 use super::config::Config;
 use super::infer::InferArgs;
@@ -44,6 +45,8 @@ enum Command {
     Infer(InferArgs),
     /// Make API keys
     Auth(AuthArgs),
+    /// List, show, export and delete captured rows
+    Capture(CaptureArgs),
     #[command(flatten)]
     Registry(RegistryCommand),
     /// Try models in a child process, for `serve`
@@ -186,6 +189,7 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Check(args)) => check(args),
         Some(Command::Infer(args)) => finish(super::infer::infer(&args)),
         Some(Command::Auth(args)) => finish(super::auth::auth(args)),
+        Some(Command::Capture(args)) => finish(super::capture::capture(args)),
         Some(Command::Registry(command)) => command.run(),
         Some(Command::Probe) => crate::backend::probe::child_main(),
     }

@@ -96,7 +96,9 @@ impl Rows {
     pub(super) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         let mut arrays = self.fixed.finish();
         debug_assert_eq!(arrays.len(), FIXED);
-        arrays.extend(self.columns.iter_mut().zip(&self.plan.columns).map(|(column, plan)| column.finish(plan)));
+        arrays.extend(
+            self.columns.iter_mut().zip(&self.plan.columns).map(|(column, plan)| column.finish(plan)),
+        );
         (self.rows, self.bytes, self.first_ts_us, self.last_ts_us) = (0, 0, i64::MAX, i64::MIN);
         RecordBatch::try_new(Arc::clone(&self.plan.schema), arrays)
     }
@@ -158,7 +160,10 @@ impl FixedColumns {
         vec![
             Arc::new(StringArray::from_iter_values(spread(&request_id, &rows))),
             Arc::new(UInt32Array::from_iter_values(row)),
-            Arc::new(TimestampMicrosecondArray::from_iter_values(spread(&ts_us, &rows).copied()).with_timezone("UTC")),
+            Arc::new(
+                TimestampMicrosecondArray::from_iter_values(spread(&ts_us, &rows).copied())
+                    .with_timezone("UTC"),
+            ),
             Arc::new(UInt64Array::from_iter_values(spread(&version, &rows).copied())),
             Arc::new(StringArray::from_iter_values(spread(&route, &rows))),
             Arc::new(StringArray::from_iter_values(spread(&protocol, &rows))),
@@ -327,7 +332,12 @@ impl Column {
             }
             Form::List => {
                 let values = self.values.finish(None);
-                Arc::new(ListArray::new(item(&values), OffsetBuffer::new(ScalarBuffer::from(ends)), values, nulls))
+                Arc::new(ListArray::new(
+                    item(&values),
+                    OffsetBuffer::new(ScalarBuffer::from(ends)),
+                    values,
+                    nulls,
+                ))
             }
             Form::Reference => {
                 let sizes = PrimitiveArray::<UInt64Type>::from(std::mem::take(&mut self.sizes));

@@ -113,7 +113,11 @@ impl Opened {
 }
 
 /// The bytes of a file with `batches` and the metadata of `like`.
-pub(super) fn rewrite(like: &[KeyValue], schema: &Arc<Schema>, batches: &[RecordBatch]) -> Result<Bytes, ParquetError> {
+pub(super) fn rewrite(
+    like: &[KeyValue],
+    schema: &Arc<Schema>,
+    batches: &[RecordBatch],
+) -> Result<Bytes, ParquetError> {
     let own = || like.iter().filter(|pair| pair.key.starts_with("weir."));
     let pairs: HashMap<String, String> = own()
         .filter(|pair| pair.key != SEGMENT_KEY)

@@ -83,7 +83,9 @@ impl Ledger {
         lock.try_lock().map_err(|_| CaptureError::InUse(folder.display().to_string()))?;
         let path = folder.join("totals.json");
         let content = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| CaptureError::damaged(path.display(), e))?,
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|e| CaptureError::damaged(path.display(), e))?
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Content::default(),
             Err(error) => return Err(CaptureError::io(path.display())(error)),
         };
@@ -182,7 +184,9 @@ impl Ledger {
 pub(super) fn remove(path: &Path) -> Result<(), CaptureError> {
     let removed = match std::fs::remove_file(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.and_then(|()| path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())),
+        removed => {
+            removed.and_then(|()| path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()))
+        }
     };
     removed.map_err(CaptureError::io(path.display()))
 }

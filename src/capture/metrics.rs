@@ -43,14 +43,30 @@ impl CaptureMetrics {
                 &["model", "reason"],
             )?,
             lag: registry
-                .gauges("weir_capture_lag_seconds", "Age of the oldest row that is not in the store yet", &[])?
+                .gauges(
+                    "weir_capture_lag_seconds",
+                    "Age of the oldest row that is not in the store yet",
+                    &[],
+                )?
                 .with_label_values::<&str>(&[]),
             wal_bytes: gauge("weir_capture_wal_bytes", "Bytes of the write-ahead log")?,
-            disk_bytes: gauge("weir_capture_disk_bytes", "Bytes of the write-ahead log and of files to be uploaded")?,
-            upload_failures: counter("weir_capture_upload_failures_total", "Attempts to upload a file that failed")?,
+            disk_bytes: gauge(
+                "weir_capture_disk_bytes",
+                "Bytes of the write-ahead log and of files to be uploaded",
+            )?,
+            upload_failures: counter(
+                "weir_capture_upload_failures_total",
+                "Attempts to upload a file that failed",
+            )?,
             uploads: counter("weir_capture_uploads_total", "Files that were uploaded")?,
-            torn: counter("weir_capture_torn_segments_total", "Segments of the log that were cut at the start")?,
-            oversize: counter("weir_capture_oversize_values_total", "Values that were too large to be written")?,
+            torn: counter(
+                "weir_capture_torn_segments_total",
+                "Segments of the log that were cut at the start",
+            )?,
+            oversize: counter(
+                "weir_capture_oversize_values_total",
+                "Values that were too large to be written",
+            )?,
         })
     }
 

@@ -43,12 +43,16 @@ mod file;
 mod manifest;
 mod ship;
 mod reader;
+mod json;
+mod export;
 mod retention;
 mod metrics;
 mod service;
 #[cfg(test)]
 mod tests;
 
+pub use self::export::{ExportForm, lines};
+pub use self::json::row as json_row;
 pub use self::manifest::{FileEntry, Manifest};
 pub use self::reader::{CapturedFile, Filter, Reader};
 pub use self::retention::{Deleted, delete_key};

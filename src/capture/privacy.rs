@@ -50,7 +50,10 @@ impl Hasher {
                 let file = std::fs::File::open(path).map_err(failed())?;
                 file.take(4096).read_to_end(&mut key).map_err(failed())?;
                 if key.len() < KEY_LEN {
-                    return Err(CaptureError::damaged(path.display(), "a key of hashes has 32 bytes or more"));
+                    return Err(CaptureError::damaged(
+                        path.display(),
+                        "a key of hashes has 32 bytes or more",
+                    ));
                 }
                 Ok(Hasher::new(&key))
             }

@@ -65,7 +65,8 @@ impl Reader {
     /// [`CaptureError::Store`].
     pub async fn files(&self, filter: &Filter) -> Result<Vec<CapturedFile>, CaptureError> {
         let folder = filter.model.as_ref().map_or(ROOT.to_owned(), |model| format!("{ROOT}/model={model}"));
-        let listed: Result<Vec<_>, _> = self.store.list(Some(&Key::from(folder.as_str()))).try_collect().await;
+        let listed: Result<Vec<_>, _> =
+            self.store.list(Some(&Key::from(folder.as_str()))).try_collect().await;
         let listed = listed.map_err(CaptureError::store(folder))?;
         let files = listed.iter().filter_map(|object| parse(object.location.as_ref(), object.size));
         let mut files: Vec<CapturedFile> = files.filter(|file| filter.may_hold(file)).collect();
@@ -82,8 +83,8 @@ impl Reader {
         F: FnMut(&CapturedFile, RecordBatch) -> Result<ControlFlow<()>, CaptureError>,
     {
         for found in self.files(filter).await? {
-            let opened =
-                file::open(self.bytes(&found.key).await?).map_err(|e| CaptureError::damaged(&found.key, e))?;
+            let opened = file::open(self.bytes(&found.key).await?)
+                .map_err(|e| CaptureError::damaged(&found.key, e))?;
             for batch in opened.batches {
                 let batch = batch.map_err(|e| CaptureError::damaged(&found.key, e))?;
                 for part in filter.rows(batch) {
@@ -102,7 +103,8 @@ impl Reader {
     /// [`CaptureError::Store`].
     pub async fn manifests(&self, model: &str) -> Result<Vec<String>, CaptureError> {
         let folder = format!("{ROOT}/model={model}/_manifests");
-        let listed: Result<Vec<_>, _> = self.store.list(Some(&Key::from(folder.as_str()))).try_collect().await;
+        let listed: Result<Vec<_>, _> =
+            self.store.list(Some(&Key::from(folder.as_str()))).try_collect().await;
         let listed = listed.map_err(CaptureError::store(folder))?;
         let mut keys: Vec<String> = listed.into_iter().map(|object| object.location.to_string()).collect();
         keys.sort();
@@ -151,7 +153,8 @@ impl Filter {
     }
 
     fn rows(&self, batch: RecordBatch) -> Vec<RecordBatch> {
-        let times = batch.column_by_name("ts_us").and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+        let times =
+            batch.column_by_name("ts_us").and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
         let Some(times) = times.filter(|_| self.from.is_some() || self.until.is_some()) else {
             return vec![batch];
         };

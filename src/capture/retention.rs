@@ -83,7 +83,8 @@ pub async fn delete_key(
         if gone > 0 {
             metadata.retain(|pair| pair.key != DELETED_KEY);
             metadata.push(KeyValue::new(DELETED_KEY.to_owned(), (before + gone).to_string()));
-            let bytes = file::rewrite(&metadata, &schema, &kept).map_err(|error| damaged(error.to_string()))?;
+            let bytes =
+                file::rewrite(&metadata, &schema, &kept).map_err(|error| damaged(error.to_string()))?;
             store.put(&path, PutPayload::from(bytes)).await.map_err(CaptureError::store(&found.key))?;
             deleted.rows += gone;
             deleted.files += 1;

@@ -130,7 +130,8 @@ mod tests {
         for id in &ids {
             assert!(!is_sampled(id.as_bytes(), 1, 0.1) || is_sampled(id.as_bytes(), 1, 0.3));
         }
-        let other = ids.iter().filter(|id| is_sampled(id.as_bytes(), 2, 0.1) != is_sampled(id.as_bytes(), 1, 0.1));
+        let other =
+            ids.iter().filter(|id| is_sampled(id.as_bytes(), 2, 0.1) != is_sampled(id.as_bytes(), 1, 0.1));
         assert!(other.count() > 1_000, "another salt, another sample");
     }
 

@@ -104,14 +104,22 @@ impl Plan {
         config: &CaptureConfig,
         hasher: &Hasher,
     ) -> Result<Plan, CaptureError> {
-        let mut building = Building { version, config, hasher, names: BTreeSet::new(), fields: fixed_fields(), columns: Vec::new() };
+        let mut building = Building {
+            version,
+            config,
+            hasher,
+            names: BTreeSet::new(),
+            fields: fixed_fields(),
+            columns: Vec::new(),
+        };
         let signature = &version.signature;
         for (side, specs) in [(Side::Input, &signature.inputs), (Side::Output, &signature.outputs)] {
             for (tensor, spec) in specs.iter().enumerate() {
                 building.add(side, tensor, spec)?;
             }
         }
-        let policy: Vec<String> = config.privacy.iter().map(|(name, policy)| format!("{name}={policy}")).collect();
+        let policy: Vec<String> =
+            config.privacy.iter().map(|(name, policy)| format!("{name}={policy}")).collect();
         let metadata = HashMap::from([
             ("weir.format".to_owned(), FORMAT.to_owned()),
             ("weir.model".to_owned(), version.id.name.to_string()),
@@ -154,7 +162,10 @@ impl Building<'_> {
             for (at, name) in names.iter().enumerate() {
                 let name = format!("{}{name}", side.prefix());
                 let policy = self.policy(&[&name, &own], spec.dtype)?;
-                self.push(name, ColumnPlan { side, tensor, dtype: spec.dtype, elements, form: Form::Scalar(at), policy });
+                self.push(
+                    name,
+                    ColumnPlan { side, tensor, dtype: spec.dtype, elements, form: Form::Scalar(at), policy },
+                );
             }
             return Ok(());
         }

@@ -163,7 +163,9 @@ impl Coded for CaptureError {
             CaptureError::Invalid(_) => Code::InvalidArgument,
             CaptureError::InUse(_) => Code::FailedPrecondition,
             CaptureError::Store { .. } => Code::Unavailable,
-            CaptureError::Io { .. } | CaptureError::Damaged { .. } | CaptureError::Metrics(_) => Code::Internal,
+            CaptureError::Io { .. } | CaptureError::Damaged { .. } | CaptureError::Metrics(_) => {
+                Code::Internal
+            }
         }
     }
 

@@ -10,10 +10,10 @@ use tokio::sync::{Notify, oneshot};
 
 use super::metrics::{CaptureMetrics, ModelCounts};
 use super::privacy::Hasher;
+use super::schema::Plan;
 use super::sealed::Sealed;
 use super::settings::{CaptureError, CaptureSettings};
 use super::tap::{Current, Entry, TapState, Ticket};
-use super::schema::Plan;
 use crate::infer::{Full, Observation, ObservationQueue, TappedVersion};
 use crate::model::ModelId;
 use crate::model::monitoring::CaptureConfig;

@@ -21,8 +21,8 @@ use super::file;
 use super::ledger::{self, Found, Ledger};
 use super::manifest::{FileEntry, Manifest, file_key, manifest_key};
 use super::privacy::hex;
-use super::retention;
 use super::reason;
+use super::retention;
 use super::sealed::{Next, SealedSegment};
 use super::settings::CaptureError;
 use super::shared::Shared;
@@ -116,7 +116,8 @@ impl Shipper {
             } else {
                 let bytes = self.spooled(&found, &spool, &name)?;
                 (entry.bytes, entry.sha256) = (bytes.len() as u64, hex(&Sha256::digest(&bytes)));
-                entry.path = Some(self.runtime.block_on(self.upload(&file_key(origin, &name), &name, bytes))?);
+                entry.path =
+                    Some(self.runtime.block_on(self.upload(&file_key(origin, &name), &name, bytes))?);
                 self.shared.metrics.uploads.inc();
             }
             let key = manifest_key(origin, &self.writer());
@@ -124,7 +125,9 @@ impl Shipper {
             self.runtime.block_on(self.list(&key, empty, name, entry))?;
         }
         self.ledger.finish(&found)?;
-        self.shared.wal_bytes.fetch_sub(size.min(self.shared.wal_bytes.load(Ordering::Relaxed)), Ordering::Relaxed);
+        self.shared
+            .wal_bytes
+            .fetch_sub(size.min(self.shared.wal_bytes.load(Ordering::Relaxed)), Ordering::Relaxed);
         let spooled = std::fs::metadata(&spool).map_or(0, |metadata| metadata.len());
         ledger::remove(&spool)?;
         self.shared.spool_bytes.fetch_sub(spooled, Ordering::Relaxed);
@@ -178,7 +181,13 @@ impl Shipper {
     }
 
     /// Has the manifest at `key` list a segment.
-    async fn list(&self, key: &str, empty: Manifest, name: String, entry: FileEntry) -> Result<(), CaptureError> {
+    async fn list(
+        &self,
+        key: &str,
+        empty: Manifest,
+        name: String,
+        entry: FileEntry,
+    ) -> Result<(), CaptureError> {
         let path = Key::from(key);
         let read = timed(key, async { self.store.get(&path).await?.bytes().await }).await?;
         let mut manifest = match read {
@@ -190,7 +199,8 @@ impl Shipper {
             return Ok(());
         }
         manifest.segments.insert(name, entry);
-        let bytes = serde_json::to_vec_pretty(&manifest).map_err(|error| CaptureError::damaged(key, error))?;
+        let bytes =
+            serde_json::to_vec_pretty(&manifest).map_err(|error| CaptureError::damaged(key, error))?;
         let put = timed(key, self.store.put(&path, PutPayload::from(bytes))).await?;
         put.map(drop).map_err(CaptureError::store(key))
     }

@@ -129,8 +129,12 @@ impl Stream {
             }
             Ok(_) if shared.disk_bytes() + bytes > shared.settings.disk_bytes_max => Err(Reason::DiskQuota),
             Ok(batch) => {
-                let facts =
-                    Facts { rows: u32::try_from(rows).unwrap_or(u32::MAX), first_us, last_us, dropped: untold };
+                let facts = Facts {
+                    rows: u32::try_from(rows).unwrap_or(u32::MAX),
+                    first_us,
+                    last_us,
+                    dropped: untold,
+                };
                 let is_audit = !answers.is_empty();
                 self.write(shared, numbers, now, batch.as_ref(), &facts, is_audit).map_err(|error| {
                     tracing::warn!(model = %self.tap.version.id.name, %error, "captured rows cannot be written");

@@ -10,8 +10,8 @@ use arrow_array::types::{
     UInt64Type,
 };
 use arrow_array::{ArrayRef, BooleanArray, PrimitiveArray, StringArray};
-use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
+use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType as ArrowType;
 
 use super::privacy::Policy;
@@ -120,19 +120,58 @@ numbers! {
 macro_rules! with_reader {
     ($dtype:expr, $read:ident => $with:expr) => {
         match $dtype {
-            DataType::Uint8 => { let $read = u8::from_le_bytes; $with }
-            DataType::Uint16 => { let $read = u16::from_le_bytes; $with }
-            DataType::Uint32 => { let $read = u32::from_le_bytes; $with }
-            DataType::Uint64 => { let $read = u64::from_le_bytes; $with }
-            DataType::Int8 => { let $read = i8::from_le_bytes; $with }
-            DataType::Int16 => { let $read = i16::from_le_bytes; $with }
-            DataType::Int32 => { let $read = i32::from_le_bytes; $with }
-            DataType::Int64 => { let $read = i64::from_le_bytes; $with }
-            DataType::Fp16 => { let $read = |bytes| half::f16::from_le_bytes(bytes).to_f32(); $with }
-            DataType::Bf16 => { let $read = |bytes| half::bf16::from_le_bytes(bytes).to_f32(); $with }
-            DataType::Fp32 => { let $read = f32::from_le_bytes; $with }
-            DataType::Fp64 => { let $read = f64::from_le_bytes; $with }
-            DataType::Bool => { let $read = |[byte]: [u8; 1]| byte != 0; $with }
+            DataType::Uint8 => {
+                let $read = u8::from_le_bytes;
+                $with
+            }
+            DataType::Uint16 => {
+                let $read = u16::from_le_bytes;
+                $with
+            }
+            DataType::Uint32 => {
+                let $read = u32::from_le_bytes;
+                $with
+            }
+            DataType::Uint64 => {
+                let $read = u64::from_le_bytes;
+                $with
+            }
+            DataType::Int8 => {
+                let $read = i8::from_le_bytes;
+                $with
+            }
+            DataType::Int16 => {
+                let $read = i16::from_le_bytes;
+                $with
+            }
+            DataType::Int32 => {
+                let $read = i32::from_le_bytes;
+                $with
+            }
+            DataType::Int64 => {
+                let $read = i64::from_le_bytes;
+                $with
+            }
+            DataType::Fp16 => {
+                let $read = |bytes| half::f16::from_le_bytes(bytes).to_f32();
+                $with
+            }
+            DataType::Bf16 => {
+                let $read = |bytes| half::bf16::from_le_bytes(bytes).to_f32();
+                $with
+            }
+            DataType::Fp32 => {
+                let $read = f32::from_le_bytes;
+                $with
+            }
+            DataType::Fp64 => {
+                let $read = f64::from_le_bytes;
+                $with
+            }
+            DataType::Bool => {
+                let $read = |[byte]: [u8; 1]| byte != 0;
+                $with
+            }
             DataType::Bytes => {}
         }
     };

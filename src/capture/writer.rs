@@ -102,7 +102,8 @@ impl Writer {
         }
         self.streams.retain(|_, stream| !stream.is_idle());
         // One reference is the list's.
-        let is_used = |tap: &Arc<TapState>| Arc::strong_count(tap) > 1 || tap.untold.read() != Dropped::default();
+        let is_used =
+            |tap: &Arc<TapState>| Arc::strong_count(tap) > 1 || tap.untold.read() != Dropped::default();
         self.shared.taps.lock().retain(is_used);
         self.show();
     }

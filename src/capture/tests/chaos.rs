@@ -29,7 +29,8 @@ fn a_failing_store_gets_every_row_once() {
         let folder = tempfile::tempdir().unwrap();
         let faulty = FaultyStore::new(data(folder.path()), seed * 7_919, 40);
         let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
-        let capture = start(CaptureSettings { store: Some(store), ..quick(folder.path(), CaptureMode::Audit) });
+        let capture =
+            start(CaptureSettings { store: Some(store), ..quick(folder.path(), CaptureMode::Audit) });
         let tap = tap(&capture, &small());
         for n in 0..60 {
             assert!(wait(tap.observe(&row(&n.to_string()))));
@@ -52,7 +53,8 @@ fn a_slow_store_holds_up_nobody() {
     let slow = ThrottledStore::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap(), config);
     let folder = tempfile::tempdir().unwrap();
     let slow: Arc<dyn ObjectStore> = Arc::new(slow);
-    let capture = start(CaptureSettings { store: Some(Arc::clone(&slow)), ..quick(folder.path(), CaptureMode::Audit) });
+    let capture =
+        start(CaptureSettings { store: Some(Arc::clone(&slow)), ..quick(folder.path(), CaptureMode::Audit) });
     let tap = tap(&capture, &small());
     for n in 0..100 {
         assert!(wait(tap.observe(&row(&n.to_string()))));
@@ -66,12 +68,14 @@ fn a_slow_store_holds_up_nobody() {
 #[test]
 fn an_unreachable_store_fills_the_quota_and_what_was_written_comes_later() {
     let folder = tempfile::tempdir().unwrap();
-    let dead = FaultyStore::new(data(folder.path()), 3, 100);
+    // A file where the store wants a folder: every call fails.
+    let in_the_way = folder.path().join("data/capture");
     let settings = CaptureSettings {
-        store: Some(Arc::new(dead)),
+        store: Some(data(folder.path())),
         disk_bytes_max: 60_000,
         ..quick(folder.path(), CaptureMode::BestEffort)
     };
+    std::fs::write(&in_the_way, b"").unwrap();
     let capture = start(settings.clone());
     let first = tap(&capture, &small());
     let mut n = 0;
@@ -87,13 +91,14 @@ fn an_unreachable_store_fills_the_quota_and_what_was_written_comes_later() {
     while wait(first.observe(&row(&format!("audit-{acknowledged}")))) {
         acknowledged += 1;
     }
-    capture.stop(Duration::from_millis(50));
+    capture.stop(Duration::from_secs(2));
     let status = check(&capture, data(folder.path()));
     assert!(status.dropped.contains_key("disk_quota"), "{status:?}");
     assert!(capture.status().waiting_segments > 0);
     let written = status.written;
     drop(capture);
 
+    std::fs::remove_file(&in_the_way).unwrap();
     let capture = start(CaptureSettings { store: None, ..settings });
     let tap = tap(&capture, &small());
     while capture.status().waiting_segments > 0 {
@@ -140,7 +145,9 @@ fn a_queue_that_overflows_drops_and_counts() {
     let threads: Vec<_> = (0..4)
         .map(|thread| {
             let tap = Arc::clone(&tap);
-            std::thread::spawn(move || (0..5_000).for_each(|n| drop(tap.observe(&row(&format!("{thread}-{n}"))))))
+            std::thread::spawn(move || {
+                (0..5_000).for_each(|n| drop(tap.observe(&row(&format!("{thread}-{n}")))))
+            })
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -223,7 +230,8 @@ fn a_file_that_is_there_already_is_not_stored_twice() {
     copy(folder.path(), copied.path());
     capture.stop(LONG);
     assert_eq!(ids(Arc::clone(&shared)).len(), 10);
-    let settings = CaptureSettings { store: Some(Arc::clone(&shared)), ..quick(copied.path(), CaptureMode::Audit) };
+    let settings =
+        CaptureSettings { store: Some(Arc::clone(&shared)), ..quick(copied.path(), CaptureMode::Audit) };
     let again = start(settings.clone());
     again.stop(LONG);
     assert!(ids(Arc::clone(&shared)).values().all(|times| *times == 1));

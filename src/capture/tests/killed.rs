@@ -95,7 +95,8 @@ fn the_counts_hold_when_best_effort_is_killed() {
     for round in 0..4 {
         kill_after(folder.path(), "best_effort", round, 500 * (round + 1));
     }
-    let capture = start(CaptureSettings { rotate_rows: 5, ..settings(folder.path(), CaptureMode::BestEffort) });
+    let capture =
+        start(CaptureSettings { rotate_rows: 5, ..settings(folder.path(), CaptureMode::BestEffort) });
     let tap = tap(&capture, &small());
     (0..10).for_each(|n| drop(tap.observe(&row(&format!("after-{n}")))));
     capture.stop(LONG);

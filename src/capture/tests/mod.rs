@@ -185,7 +185,10 @@ fn rows_come_back_with_their_labels() {
     let number = |name: &str, at| {
         batch.column_by_name(name).unwrap().as_primitive::<arrow_array::types::UInt64Type>().value(at)
     };
-    assert_eq!((text("request_id", 2), text("route", 2), text("status", 2)), ("r-1".into(), "default".into(), "ok".into()));
+    assert_eq!(
+        (text("request_id", 2), text("route", 2), text("status", 2)),
+        ("r-1".into(), "default".into(), "ok".into())
+    );
     assert_eq!((number("latency_us", 0), number("model_version", 0)), (1_234, 3));
     assert_eq!(text("key_hash", 0).len(), 32);
     assert_eq!(uuid::Uuid::parse_str(&text("request_id", 3)).unwrap().get_version_num(), 7);
@@ -216,7 +219,12 @@ fn a_configuration_changes_live() {
     tap.observe(&row("a"));
     let bad = BTreeMap::from([("in.x".to_owned(), "mask:(".parse().unwrap())]);
     assert!(capture.configure(&name, Some(CaptureConfig { privacy: bad, ..config })).is_err());
-    capture.configure(&name, Some(CaptureConfig { mode: Some(CaptureMode::BestEffort), ..CaptureConfig::default() })).unwrap();
+    capture
+        .configure(
+            &name,
+            Some(CaptureConfig { mode: Some(CaptureMode::BestEffort), ..CaptureConfig::default() }),
+        )
+        .unwrap();
     tap.observe(&row("b"));
     capture.configure(&name, None).unwrap();
     assert!(!tap.is_active());

@@ -36,7 +36,8 @@ fn text_is_hashed_before_it_touches_the_disk() {
         ..Observation::clone(&observation("r", inputs, vec![floats("p", 1, &[0.123_456, 0.87])], 1))
     });
     assert!(wait(tap.observe(&seen)));
-    let contains = |text: &str| all_bytes(folder.path()).windows(text.len()).any(|part| part == text.as_bytes());
+    let contains =
+        |text: &str| all_bytes(folder.path()).windows(text.len()).any(|part| part == text.as_bytes());
     for secret in ["Jane", "4111", "customer-7"] {
         assert!(!contains(secret), "{secret} in the WAL");
     }

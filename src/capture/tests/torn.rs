@@ -25,7 +25,8 @@ fn segment(folder: &Path, sizes: &[usize]) -> (PathBuf, Vec<(u64, u64)>) {
             rows.append(&row(&n.to_string()), Labels { id: "r", ts_us: 7, weight: 1.0 });
         }
         let batch = (*size > 0).then(|| rows.finish().unwrap());
-        let mut facts = Facts { rows: u32::try_from(*size).unwrap(), first_us: 7, last_us: 7, ..Facts::default() };
+        let mut facts =
+            Facts { rows: u32::try_from(*size).unwrap(), first_us: 7, last_us: 7, ..Facts::default() };
         facts.dropped[2] = 1;
         segment.append(batch.as_ref(), &facts).unwrap();
         ends.push((segment.len(), segment.rows()));
