@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use super::auth::AuthArgs;
+use super::capture::CaptureArgs;
 use super::check::Form;
 use super::config::Config;
 use super::dataset::{DatasetCommand, PerformanceArgs};
@@ -53,6 +54,8 @@ enum Command {
     Performance(PerformanceArgs),
     #[command(flatten)]
     Drift(DriftCommand),
+    /// List, show, export and delete captured rows
+    Capture(CaptureArgs),
     #[command(flatten)]
     Registry(RegistryCommand),
     /// Try models in a child process, for `serve`
@@ -198,6 +201,7 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Dataset(command)) => command.run(),
         Some(Command::Performance(args)) => args.run(),
         Some(Command::Drift(command)) => command.run(),
+        Some(Command::Capture(args)) => finish(super::capture::capture(args)),
         Some(Command::Registry(command)) => command.run(),
         Some(Command::Probe) => crate::backend::probe::child_main(),
     }

@@ -207,7 +207,8 @@ impl Capture {
         self.shared.wake();
         join(threads.writer, ends);
         writer::abandon(&self.shared);
-        self.shared.sealed.end(ends);
+        // Its last try ends a little before, so that the folder is free when this returns.
+        self.shared.sealed.end(ends - bound / 4);
         join(threads.shipper, ends);
     }
 }

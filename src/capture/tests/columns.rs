@@ -151,3 +151,22 @@ fn names_that_are_taken_get_a_number() {
         assert!(batch.column_by_name(name).is_some(), "{name}");
     }
 }
+
+#[test]
+fn rows_are_exported_in_the_shapes_of_others() {
+    use super::super::{ExportForm, json_row, lines};
+    let p = floats("p", 2, &[0.1, 0.9, f32::NAN, 1.0]);
+    let batch = through(&small(), observation("r", vec![floats("x", 2, &[1.0, 2.0, 3.0, 4.0])], vec![p], 2));
+    assert_eq!(json_row(&batch, 1)["out.p"], serde_json::json!(["NaN", 1.0]));
+    let azure = lines(ExportForm::Azure, "m", &batch);
+    assert_eq!(azure.len(), 2);
+    assert_eq!(azure[0]["type"], "azureml.inference.model_inputs");
+    assert_eq!(azure[0]["data"], serde_json::json!([{"x": [1.0, 2.0]}, {"x": [3.0, 4.0]}]));
+    assert_eq!((&azure[1]["correlationid"], &azure[1]["modelversion"]), (&"r".into(), &"3".into()));
+    let kserve = lines(ExportForm::Kserve, "m", &batch);
+    assert_eq!(kserve[1]["type"], "org.kubeflow.serving.inference.response");
+    let input =
+        serde_json::json!({"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1.0, 2.0, 3.0, 4.0]});
+    assert_eq!(kserve[0]["data"]["inputs"][0], input);
+    assert_eq!(lines(ExportForm::Rows, "m", &batch).len(), 2);
+}

@@ -153,7 +153,8 @@ fn check_manifests(folder: &Path, status: &ModelStatus) {
     }
     let files = runtime.block_on(reader.files(&Filter::default())).unwrap();
     let mut files: Vec<String> = files.into_iter().map(|file| file.key).collect();
-    (files.sort(), paths.sort());
+    files.sort();
+    paths.sort();
     assert_eq!(files, paths);
     assert_eq!((rows, gaps), (status.written, dropped(status)));
 }
