@@ -31,6 +31,7 @@ use crate::model::settings::values::parse_duration;
 
 /// Most rows of one report: about 100 bytes each.
 const ROWS_MAX: usize = 5_000_000;
+const DAY_US: i64 = 86_400_000_000;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -56,8 +57,12 @@ impl Asked {
 /// What was expected.
 pub fn time(text: &str, now: DateTime<Utc>) -> Result<i64, String> {
     if let Some(ago) = text.strip_prefix('-') {
-        let ago = i64::try_from(parse_duration(ago)?.as_micros()).unwrap_or(i64::MAX);
-        return Ok(now.timestamp_micros().saturating_sub(ago));
+        let days = ago.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+        let ago_us = match days {
+            Some(days) => i64::from(days) * DAY_US,
+            None => i64::try_from(parse_duration(ago)?.as_micros()).unwrap_or(i64::MAX),
+        };
+        return Ok(now.timestamp_micros().saturating_sub(ago_us));
     }
     if let Ok(date) = text.parse::<NaiveDate>() {
         return Ok(date.and_time(NaiveTime::MIN).and_utc().timestamp_micros());
