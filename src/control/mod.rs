@@ -20,12 +20,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::access::{AuthError, Identity, Role};
 use crate::capture::labels::LabelStore;
 use crate::error::{Code, Coded};
 use crate::model::{ModelName, Version};
 use crate::serving::{LoadFailure, LoadRequest, Manager, ModelControl};
+
+/// Reports of performance at a time.
+const REPORTS_MAX: usize = 2;
 
 /// What a client may override when it loads a model (Triton's model repository extension).
 #[derive(Debug, Clone, Default)]
@@ -115,17 +119,31 @@ pub struct ControlPlane {
     registry: OnceLock<RegistryDoor>,
     /// Set where the server captures.
     labels: OnceLock<Arc<LabelStore>>,
+    /// Reports of performance that are worked out at a time: each reads many files.
+    reports: Semaphore,
 }
 
 impl ControlPlane {
     /// The door to `manager`, for those whose identity allows it.
     pub fn new(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: false, registry: OnceLock::new(), labels: OnceLock::new() }
+        ControlPlane {
+            manager,
+            is_open: false,
+            registry: OnceLock::new(),
+            labels: OnceLock::new(),
+            reports: Semaphore::new(REPORTS_MAX),
+        }
     }
 
     /// The same, for anyone: `--allow-remote-control` on a server without credentials.
     pub fn open(manager: Arc<Manager>) -> ControlPlane {
-        ControlPlane { manager, is_open: true, registry: OnceLock::new(), labels: OnceLock::new() }
+        ControlPlane {
+            manager,
+            is_open: true,
+            registry: OnceLock::new(),
+            labels: OnceLock::new(),
+            reports: Semaphore::new(REPORTS_MAX),
+        }
     }
 
     /// The same, with a registry.

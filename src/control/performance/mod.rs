@@ -25,7 +25,7 @@ use serde::Serialize;
 use super::{ControlError, ControlPlane};
 use crate::capture::dataset::{DatasetError, Query, day};
 use crate::capture::labels;
-use crate::error::Coded;
+use crate::error::{Code, Coded};
 use crate::model::ModelName;
 use crate::model::settings::values::parse_duration;
 
@@ -179,6 +179,10 @@ impl ControlPlane {
     /// [`ControlError`].
     pub async fn performance(&self, asked: Asked) -> Result<PerformanceReport, ControlError> {
         let labels = Arc::clone(self.labels()?);
+        let Ok(_permit) = self.reports.try_acquire() else {
+            let reason = "other reports of performance are being worked out; try again later".to_owned();
+            return Err(ControlError::Watching { code: Code::ResourceExhausted, reason });
+        };
         let failed = |error: &dyn std::fmt::Display, code, reason| {
             tracing::warn!(%error, "performance could not be worked out");
             ControlError::Watching { code, reason }
@@ -189,9 +193,8 @@ impl ControlPlane {
         let runtime = tokio::runtime::Handle::current();
         let store = Arc::clone(labels.store());
         let work = tokio::task::spawn_blocking(move || runtime.block_on(performance(&store, &asked)));
-        let report = work
-            .await
-            .map_err(|error| failed(&error, crate::error::Code::Internal, "internal error".to_owned()))?;
+        let report =
+            work.await.map_err(|error| failed(&error, Code::Internal, "internal error".to_owned()))?;
         report.map_err(|error| failed(&error, error.code(), error.public_message()))
     }
 }
