@@ -122,7 +122,7 @@ fn fill(folder: &Path) {
             (
                 "status",
                 Arc::new(StringArray::from_iter_values(
-                    rows.iter().map(|n| if n % 50 == 0 { "internal" } else { "ok" }),
+                    rows.iter().map(|n| if n.is_multiple_of(50) { "internal" } else { "ok" }),
                 )),
             ),
             ("sample_weight", Arc::new(Float64Array::from(vec![2.0; len]))),
@@ -185,7 +185,7 @@ fn a_training_set_and_performance_from_the_command_line() {
             (&file["sha256"].as_str().unwrap().to_owned(), &sha256)
         );
     }
-    let expected: Vec<u32> = (0..ROWS).filter(|n| n % 50 != 0 && row(*n).2.is_some()).collect();
+    let expected: Vec<u32> = (0..ROWS).filter(|n| !n.is_multiple_of(50) && row(*n).2.is_some()).collect();
     assert_eq!(one["manifest"]["counts"]["kept"], expected.len());
     let (ok, text) = weir(&[&["performance"], &rows[..], &["--json"]].concat());
     assert!(ok, "{text}");
