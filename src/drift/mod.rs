@@ -18,6 +18,7 @@ pub mod distance;
 pub mod detect;
 pub mod mmd;
 pub mod performance;
+pub mod presets;
 
 #[cfg(test)]
 mod golden;

@@ -1,5 +1,5 @@
 //! ADWIN: a window of the last values that shrinks when its older and its newer part have different means. Slower than
-//! Page-Hinkley and far from false alarms. The window is kept in buckets of powers of two, so it takes logarithmic space.
+//! Page-Hinkley and far from false alarms. Buckets of powers of two keep the window in logarithmic space.
 //!
 //! ```text
 //! row 2: [4][4][4]   row 1: [2][2]   row 0: [1][1][1][1]      oldest on the left; at most `buckets_max` in a row,

@@ -1,7 +1,7 @@
 //! The same alarms as river's, at the same indices.
 
 use super::*;
-use crate::drift::golden::{Stream, number, parse, whole};
+use crate::drift::golden::{Stream, check_near, number, parse, whole};
 
 /// The values of a stream of the golden file: pieces of `[rows, mean, deviation]`.
 fn values(stream: &serde_json::Value) -> Vec<f64> {
@@ -34,6 +34,7 @@ fn alarms_are_those_of_river() {
         assert_eq!(found.0, expected("page_hinkley"), "page_hinkley, {}", stream["pieces"]);
         assert_eq!(found.1, expected("adwin"), "adwin, {}", stream["pieces"]);
         assert_eq!(adwin.width(), number(&stream["adwin_width"]));
+        check_near("mean", adwin.mean(), number(&stream["adwin_mean"]), 1e-9, 1e-12);
         alarms += found.0.len().min(1) + found.1.len().min(1);
     }
     assert!(alarms > 5, "the streams prove too little");

@@ -24,6 +24,9 @@ pub struct Estimate {
     pub confusion: Confusion,
     /// The expected area under the ROC curve, ties counting a half.
     pub auc: f64,
+    /// One standard error of the accuracy that would be realised, for a band of three: `sqrt(a (1 - a) / n)`, `n` being
+    /// Kish's effective number of rows. NannyML takes `a` from the reference instead.
+    pub accuracy_error: f64,
 }
 
 /// The estimator: a calibration learned from rows that have their truth.
@@ -60,11 +63,15 @@ impl Cbpe {
     pub fn estimate(&self, rows: &[Predicted]) -> Estimate {
         let mut confusion = Confusion::default();
         let mut soft = Vec::with_capacity(rows.len());
+        let mut squares = 0.0;
         for row in rows.iter().filter(|row| row.score.is_finite() && is_weight(row.weight)) {
             let chance = self.chance(row.score);
             confusion.add(row.is_positive, chance, row.weight);
             soft.push((row.score, chance, row.weight));
+            squares += row.weight * row.weight;
         }
-        Estimate { confusion, auc: soft_auc(soft) }
+        let accuracy = confusion.accuracy();
+        let accuracy_error = (accuracy * (1.0 - accuracy) * squares).max(0.0).sqrt() / confusion.total();
+        Estimate { confusion, auc: soft_auc(soft), accuracy_error }
     }
 }

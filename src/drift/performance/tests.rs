@@ -105,6 +105,9 @@ fn estimates_are_those_of_nannyml() {
         check("recall", found.confusion.recall());
         check("f1", found.confusion.f1());
         check("roc_auc", found.auc);
+        let accuracy = found.confusion.accuracy();
+        let error = (accuracy * (1.0 - accuracy) / 1000.0).sqrt();
+        check_near("accuracy_error", found.accuracy_error, error, 1e-12, 0.0);
         check("true_positive", found.confusion.true_positive);
         check("false_positive", found.confusion.false_positive);
         check("true_negative", found.confusion.true_negative);
