@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use super::auth::AuthArgs;
+use super::capture::CaptureArgs;
 use super::check::Form;
 use super::config::Config;
 use super::dataset::{DatasetCommand, PerformanceArgs};
@@ -50,6 +51,8 @@ enum Command {
     Dataset(DatasetCommand),
     /// Show how good the answers were, by version and day, from captured rows and labels
     Performance(PerformanceArgs),
+    /// List, show, export and delete captured rows
+    Capture(CaptureArgs),
     #[command(flatten)]
     Registry(RegistryCommand),
     /// Try models in a child process, for `serve`
@@ -194,6 +197,7 @@ fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Command::Auth(args)) => finish(super::auth::auth(args)),
         Some(Command::Dataset(command)) => command.run(),
         Some(Command::Performance(args)) => args.run(),
+        Some(Command::Capture(args)) => finish(super::capture::capture(args)),
         Some(Command::Registry(command)) => command.run(),
         Some(Command::Probe) => crate::backend::probe::child_main(),
     }

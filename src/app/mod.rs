@@ -4,6 +4,7 @@
 //! prints. Nothing below `app` reads the environment.
 
 mod auth;
+mod capture;
 mod check;
 mod cli;
 mod config;

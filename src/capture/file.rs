@@ -71,7 +71,7 @@ fn plain(schema: &Schema) -> Arc<Schema> {
 
 fn write<W: io::Write + Send>(writer: &mut ArrowWriter<W>, batch: &RecordBatch) -> Result<(), ParquetError> {
     let schema = plain(&batch.schema());
-    writer.write(&batch.clone().with_schema(schema)?)?;
+    writer.write(&RecordBatch::try_new(schema, batch.columns().to_vec())?)?;
     if writer.in_progress_size() > GROUP_BYTES {
         writer.flush()?;
     }

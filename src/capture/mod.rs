@@ -44,6 +44,8 @@ mod file;
 mod manifest;
 mod ship;
 mod reader;
+mod json;
+mod export;
 mod retention;
 mod metrics;
 mod service;
@@ -52,6 +54,8 @@ pub mod dataset;
 #[cfg(test)]
 mod tests;
 
+pub use self::export::{ExportForm, lines};
+pub use self::json::row as json_row;
 pub use self::manifest::{FileEntry, Manifest};
 pub use self::reader::{CapturedFile, Filter, Reader};
 pub use self::retention::{Deleted, delete_key};

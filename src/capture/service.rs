@@ -207,13 +207,14 @@ impl Capture {
         self.shared.wake();
         join(threads.writer, ends);
         writer::abandon(&self.shared);
-        self.shared.sealed.end(ends);
+        // Its last try ends a little before, so that the folder is free when this returns.
+        self.shared.sealed.end(ends - bound / 4);
         join(threads.shipper, ends);
     }
 }
 
 impl TapSource for Capture {
-    fn tap(&self, version: &TappedVersion, _folder: Option<&std::path::Path>) -> Option<Arc<dyn Tap>> {
+    fn tap(&self, version: &TappedVersion, _folder: Option<&Path>) -> Option<Arc<dyn Tap>> {
         Capture::tap(self, version)
     }
 }

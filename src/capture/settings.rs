@@ -47,6 +47,8 @@ pub struct CaptureSettings {
     pub hmac_key_file: Option<PathBuf>,
     /// This process's name among those that write to the same store.
     pub replica: String,
+    /// Between two tries to upload: doubled each time, up to the second.
+    pub retry_pauses: (Duration, Duration),
     /// How long an answer waits for room or for the disk, at most.
     pub wait_max: Duration,
 }
@@ -71,6 +73,7 @@ impl Default for CaptureSettings {
             retention_days: None,
             hmac_key_file: None,
             replica: "weir".to_owned(),
+            retry_pauses: (Duration::from_millis(100), Duration::from_secs(30)),
             wait_max: Duration::from_secs(10),
         }
     }

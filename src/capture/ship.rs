@@ -28,8 +28,6 @@ use super::settings::CaptureError;
 use super::shared::Shared;
 use super::wal;
 
-/// Between two tries: doubled each time, up to the second.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 /// How long one call to the store may take.
 const CALL_MAX: Duration = Duration::from_secs(60);
 /// How often old files are looked for.
@@ -46,7 +44,8 @@ pub(super) struct Shipper {
 impl Shipper {
     /// Works until the end of the list, or its time, comes.
     pub(super) fn run(mut self) {
-        let mut pause = PAUSES.0;
+        let pauses = self.shared.settings.retry_pauses;
+        let mut pause = pauses.0;
         let mut retention_at = Instant::now();
         loop {
             match self.shared.sealed.next(Duration::from_secs(1)) {
@@ -60,7 +59,7 @@ impl Shipper {
                 Next::Ship(segment) => match self.ship(&segment) {
                     Ok(()) => {
                         self.shared.sealed.done();
-                        pause = PAUSES.0;
+                        pause = pauses.0;
                     }
                     Err(error) => {
                         self.shared.metrics.upload_failures.inc();
@@ -69,7 +68,7 @@ impl Shipper {
                         if !self.shared.sealed.pause(pause) {
                             return;
                         }
-                        pause = (pause * 2).min(PAUSES.1);
+                        pause = (pause * 2).min(pauses.1);
                     }
                 },
             }

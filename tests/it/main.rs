@@ -4,6 +4,7 @@
 mod access;
 mod alerts;
 mod backend_conformance;
+mod capture;
 mod cli;
 mod clients;
 mod documents;
