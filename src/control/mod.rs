@@ -23,6 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use self::monitoring::{Monitoring, MonitoringError};
 use crate::access::{AuthError, Identity, Role};
@@ -30,6 +31,9 @@ use crate::capture::labels::LabelStore;
 use crate::error::{Code, Coded};
 use crate::model::{ModelId, ModelName, Version};
 use crate::serving::{LoadFailure, LoadRequest, Manager, ModelControl};
+
+/// Reports of performance at a time.
+const REPORTS_MAX: usize = 2;
 
 /// What a client may override when it loads a model (Triton's model repository extension).
 #[derive(Debug, Clone, Default)]
@@ -127,6 +131,8 @@ pub struct ControlPlane {
     monitoring: OnceLock<Arc<Monitoring>>,
     /// Set where the server captures.
     labels: OnceLock<Arc<LabelStore>>,
+    /// Reports of performance that are worked out at a time: each reads many files.
+    reports: Semaphore,
 }
 
 impl ControlPlane {
@@ -138,6 +144,7 @@ impl ControlPlane {
             registry: OnceLock::new(),
             monitoring: OnceLock::new(),
             labels: OnceLock::new(),
+            reports: Semaphore::new(REPORTS_MAX),
         }
     }
 

@@ -35,4 +35,5 @@ mod slow;
 mod registry_trust;
 mod support;
 mod tidy;
+mod truth;
 mod traces;

@@ -152,9 +152,9 @@ impl Collected {
             }
             let label = if id.is_empty() { None } else { labels.get(id, row) };
             let named = classes.as_deref().and_then(|column| class_name(column, at));
-            let named = named.and_then(|name| self.class(name));
+            let named = named.map(|name| self.class(name));
             let truth = label.and_then(|(label, received_us)| {
-                let class = self.class(truth_name(&label.value)?)?;
+                let class = self.class(truth_name(&label.value)?);
                 let delay_s = received_us.saturating_sub(ts_us) as f64 / 1e6;
                 Some(Truth { class, number: label.value.as_number().unwrap_or(f64::NAN), delay_s })
             });
@@ -179,19 +179,17 @@ impl Collected {
         Ok(())
     }
 
-    /// The number of a class; `None` beyond [`CLASSES_MAX`].
-    fn class(&mut self, name: String) -> Option<Class> {
+    /// The number of a class; [`Class::MAX`] beyond [`CLASSES_MAX`].
+    fn class(&mut self, name: String) -> Class {
         if let Some(class) = self.by_name.get(&name) {
-            return Some(*class);
+            return *class;
         }
-        let class = u32::try_from(self.classes.len()).ok()?;
         // Labels of a regression are no classes: only the first of them are kept, and none is needed.
-        if self.classes.len() >= CLASSES_MAX {
-            return Some(Class::MAX);
-        }
+        let class = u32::try_from(self.classes.len()).ok().filter(|_| self.classes.len() < CLASSES_MAX);
+        let Some(class) = class else { return Class::MAX };
         self.classes.push(name.clone());
         self.by_name.insert(name, class);
-        Some(class)
+        class
     }
 
     /// Text is hashed when it is captured, unless its policy is to keep it: then no label equals it.

@@ -113,11 +113,15 @@ impl Rules {
     /// Whether the answer was right; `None` when either is not known.
     fn is_right(&self, row: &Judged) -> Option<bool> {
         let truth = row.truth?;
+        // Beyond so many classes they are not told apart.
+        if truth.class == Class::MAX || row.named == Some(Class::MAX) {
+            return None;
+        }
         match self.task {
             Task::Regression | Task::Unknown => None,
             // A score alone says yes from a half on.
             Task::Binary if row.named.is_none() && !self.is_list => {
-                (!row.number.is_nan()).then(|| (row.number >= 0.5) == (truth.number == 1.0))
+                (!row.number.is_nan()).then_some((row.number >= 0.5) == (truth.number == 1.0))
             }
             // Positions that no label and no class was seen for cannot be right.
             _ if row.named.is_some() || row.top.is_some() => Some(self.predicted(row) == Some(truth.class)),

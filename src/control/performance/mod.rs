@@ -25,12 +25,13 @@ use serde::Serialize;
 use super::{ControlError, ControlPlane};
 use crate::capture::dataset::{DatasetError, Query, day};
 use crate::capture::labels;
-use crate::error::Coded;
+use crate::error::{Code, Coded};
 use crate::model::ModelName;
 use crate::model::settings::values::parse_duration;
 
 /// Most rows of one report: about 100 bytes each.
 const ROWS_MAX: usize = 5_000_000;
+const DAY_US: i64 = 86_400_000_000;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -56,8 +57,12 @@ impl Asked {
 /// What was expected.
 pub fn time(text: &str, now: DateTime<Utc>) -> Result<i64, String> {
     if let Some(ago) = text.strip_prefix('-') {
-        let ago = i64::try_from(parse_duration(ago)?.as_micros()).unwrap_or(i64::MAX);
-        return Ok(now.timestamp_micros().saturating_sub(ago));
+        let days = ago.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+        let ago_us = match days {
+            Some(days) => i64::from(days) * DAY_US,
+            None => i64::try_from(parse_duration(ago)?.as_micros()).unwrap_or(i64::MAX),
+        };
+        return Ok(now.timestamp_micros().saturating_sub(ago_us));
     }
     if let Ok(date) = text.parse::<NaiveDate>() {
         return Ok(date.and_time(NaiveTime::MIN).and_utc().timestamp_micros());
@@ -174,6 +179,10 @@ impl ControlPlane {
     /// [`ControlError`].
     pub async fn performance(&self, asked: Asked) -> Result<PerformanceReport, ControlError> {
         let labels = Arc::clone(self.labels()?);
+        let Ok(_permit) = self.reports.try_acquire() else {
+            let reason = "other reports of performance are being worked out; try again later".to_owned();
+            return Err(ControlError::Watching { code: Code::ResourceExhausted, reason });
+        };
         let failed = |error: &dyn std::fmt::Display, code, reason| {
             tracing::warn!(%error, "performance could not be worked out");
             ControlError::Watching { code, reason }
@@ -184,9 +193,8 @@ impl ControlPlane {
         let runtime = tokio::runtime::Handle::current();
         let store = Arc::clone(labels.store());
         let work = tokio::task::spawn_blocking(move || runtime.block_on(performance(&store, &asked)));
-        let report = work
-            .await
-            .map_err(|error| failed(&error, crate::error::Code::Internal, "internal error".to_owned()))?;
+        let report =
+            work.await.map_err(|error| failed(&error, Code::Internal, "internal error".to_owned()))?;
         report.map_err(|error| failed(&error, error.code(), error.public_message()))
     }
 }

@@ -180,7 +180,7 @@ async fn accuracy_is_estimated_where_labels_are_missing() {
     let outputs = |rows: &[[f32; 2]]| vec![("out.p", scores(rows))];
     capture(&store, 1, 0, outputs(&day(100))).await;
     capture(&store, 1, 1, outputs(&day(20))).await;
-    let truth = |n: usize| if n < 100 { n % 10 != 0 } else { n % 10 < 4 };
+    let truth = |n: usize| if n < 100 { !n.is_multiple_of(10) } else { n % 10 < 4 };
     let truths: Vec<f64> = (0..200).map(|n| f64::from(u8::from(truth(n)))).collect();
     label(&store, numbers(1, 0, &truths)).await;
     let report = report(&store).await;
