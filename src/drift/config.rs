@@ -35,6 +35,8 @@ impl Window {
 /// Settings of the monitor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DriftConfig {
+    /// Whether versions are watched whose own settings do not say.
+    pub enabled: bool,
     /// Where panes, decisions and learned baselines are kept; `None` keeps them in memory only.
     pub folder: Option<PathBuf>,
     /// The name of this process in files; different for every replica that shares the folder.
@@ -63,6 +65,7 @@ impl Default for DriftConfig {
     fn default() -> DriftConfig {
         let hour = Duration::from_secs(3_600);
         DriftConfig {
+            enabled: true,
             folder: None,
             replica: "local".to_owned(),
             pane: Duration::from_secs(300),

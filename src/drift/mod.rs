@@ -29,6 +29,8 @@ pub mod detect;
 pub mod mmd;
 pub mod performance;
 pub mod presets;
+mod metrics;
+pub mod monitor;
 
 #[cfg(test)]
 mod golden;

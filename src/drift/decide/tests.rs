@@ -170,7 +170,7 @@ fn false_alarms_a_week_are_at_most_what_is_configured() {
             let base = draw(&mut random, 2_000);
             let (mut held, mut panes) = (Held::default(), std::collections::VecDeque::new());
             for _ in 0..84 {
-                panes.push_back(draw(&mut random, 33));
+                panes.push_back(draw(&mut random, 36));
                 if panes.len() > 12 {
                     panes.pop_front();
                 }

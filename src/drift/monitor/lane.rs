@@ -1,0 +1,253 @@
+//! One version's requests of one lane: the open pane, the closed ones, and what has been decided of them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::transition::{Lane, Transition};
+use crate::drift::baseline::{Baseline, Current};
+use crate::drift::config::{DriftConfig, Window};
+use crate::drift::decide::hold::{Held, overall};
+use crate::drift::decide::{Decisions, Rules, Subject, compare};
+use crate::drift::pane::{PaneLimits, Panes, write_whole};
+use crate::drift::profile::Sampling;
+use crate::drift::report::{DriftReport, DriftState, FeatureReport};
+use crate::model::ModelId;
+
+/// Panes whose main score is remembered for sparklines.
+const HISTORY_MAX: usize = 288;
+
+/// See the file's comment.
+#[derive(Debug)]
+pub(super) struct LaneState {
+    id: ModelId,
+    lane: Lane,
+    baseline: Arc<Baseline>,
+    folder: Option<PathBuf>,
+    panes: Panes,
+    /// The pane that is being filled.
+    pub(super) open: Current,
+    decisions: Decisions,
+    states: BTreeMap<String, DriftState>,
+    history: BTreeMap<String, VecDeque<f64>>,
+    last_pane_us: i64,
+}
+
+/// What closing a pane came to.
+#[derive(Debug)]
+pub(super) struct Closed {
+    /// What has changed.
+    pub(super) transitions: Vec<Transition>,
+    /// The report to take scores from.
+    pub(super) report: DriftReport,
+    /// Whether every file was written.
+    pub(super) is_written: bool,
+}
+
+impl LaneState {
+    /// Reads what is on disk.
+    pub(super) fn open(
+        id: &ModelId,
+        lane: Lane,
+        baseline: &Arc<Baseline>,
+        config: &DriftConfig,
+    ) -> LaneState {
+        let folder = config.folder.as_deref().map(|folder| version_folder(folder, id).join(lane.as_str()));
+        let microseconds =
+            |duration: std::time::Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4);
+        let limits =
+            PaneLimits { retention_us: microseconds(config.retention), bytes_max: config.pane_bytes };
+        let panes =
+            Panes::open(folder.as_deref(), config.replica.as_str().into(), Arc::clone(baseline), limits);
+        let path = folder.as_ref().map(|folder| decisions_path(folder, &config.replica));
+        let decisions = path.and_then(|path| read_decisions(&path, baseline)).unwrap_or_default();
+        LaneState {
+            id: id.clone(),
+            lane,
+            open: baseline.current(Sampling::LIVE),
+            baseline: Arc::clone(baseline),
+            folder,
+            panes,
+            states: decisions.states(),
+            decisions,
+            history: BTreeMap::new(),
+            last_pane_us: 0,
+        }
+    }
+
+    /// States of the features, over all windows.
+    pub(super) fn states(&self) -> &BTreeMap<String, DriftState> {
+        &self.states
+    }
+
+    /// Memory of the panes.
+    pub(super) fn bytes(&self) -> usize {
+        self.panes.bytes() + self.open.bytes()
+    }
+
+    /// Puts the open pane away without judging it.
+    pub(super) fn flush(&mut self, start_us: i64, length_us: i64) -> bool {
+        let current = std::mem::replace(&mut self.open, self.baseline.current(Sampling::LIVE));
+        self.last_pane_us = start_us;
+        current.is_empty() || self.panes.add(start_us, length_us, current).is_ok()
+    }
+
+    /// Closes the pane that began at `start_us`, judges every window that ends with it, and keeps house.
+    pub(super) fn close(
+        &mut self,
+        start_us: i64,
+        length_us: i64,
+        config: &DriftConfig,
+        rules: &Rules,
+    ) -> Closed {
+        let end_us = start_us + length_us;
+        let mut is_written = self.flush(start_us, length_us);
+        self.panes.refresh();
+        let mut reports = Vec::with_capacity(config.windows.len());
+        for window in &config.windows {
+            let mut report = self.compare(*window, start_us, end_us, rules, false);
+            self.decisions.apply(&mut report, rules);
+            if *window == Window::Pane {
+                self.remember(&report);
+            }
+            reports.push(report);
+        }
+        is_written &= self.panes.tidy(end_us).is_ok();
+        is_written &= self.write_decisions(config).is_ok();
+        let transitions = self.transitions(&reports, end_us);
+        // Scores come from the window with the most to say.
+        let report = reports
+            .into_iter()
+            .max_by_key(|report| report.state)
+            .unwrap_or_else(|| self.compare(Window::Deploy, start_us, end_us, rules, false));
+        Closed { transitions, report, is_written }
+    }
+
+    /// The report of a window at `now_us`, the open pane included, with the states of the last judgement.
+    pub(super) fn report(&self, window: Window, now_us: i64, rules: &Rules) -> DriftReport {
+        let mut report = self.compare(window, self.last_pane_us, now_us, rules, window != Window::Pane);
+        self.decisions.show(&mut report);
+        for feature in &mut report.features {
+            feature.history = self.history.get(&feature.name).into_iter().flatten().copied().collect();
+        }
+        report
+    }
+
+    fn compare(
+        &self,
+        window: Window,
+        pane_us: i64,
+        until_us: i64,
+        rules: &Rules,
+        with_open: bool,
+    ) -> DriftReport {
+        let from_us = match window {
+            Window::Pane => pane_us,
+            Window::Deploy => 0,
+            Window::Last(duration) => until_us - i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4),
+        };
+        let (mut current, first_us) = self.panes.window(from_us, until_us);
+        if with_open {
+            // Made against the same baseline, so it merges.
+            current.merge(&self.open).ok();
+        }
+        let digest: String = self.baseline.digest().chars().take(12).collect();
+        let subject = Subject {
+            subject: format!("{} version {} ({})", &*self.id.name, self.id.version, self.lane.as_str()),
+            baseline: format!("baseline {digest}"),
+            window: window.name(),
+            from_us: first_us.unwrap_or(from_us).max(from_us),
+            until_us,
+        };
+        compare(&self.baseline, &current, rules, subject)
+    }
+
+    fn remember(&mut self, report: &DriftReport) {
+        for feature in &report.features {
+            let score = feature.measure("js").map_or(f64::NAN, |measure| measure.value);
+            let history = self.history.entry(feature.name.clone()).or_default();
+            history.push_back(score);
+            if history.len() > HISTORY_MAX {
+                history.pop_front();
+            }
+        }
+    }
+
+    fn transitions(&mut self, reports: &[DriftReport], time_us: i64) -> Vec<Transition> {
+        let states = self.decisions.states();
+        let before = std::mem::replace(&mut self.states, states);
+        let unknown = DriftState::Insufficient;
+        let make = |feature: Option<&str>, from, to, report: Option<FeatureReport>, reason| Transition {
+            id: self.id.clone(),
+            lane: self.lane,
+            feature: feature.map(str::to_owned),
+            from,
+            to,
+            reason,
+            time_us,
+            report,
+        };
+        let mut found: Vec<Transition> = Vec::new();
+        for (feature, to) in &self.states {
+            let from = before.get(feature).copied().unwrap_or(unknown);
+            if from != *to {
+                let mut report = loudest(reports, feature);
+                let reason = report.as_ref().map(|report| report.reason.clone()).unwrap_or_default();
+                report.iter_mut().for_each(|report| report.bins.clear());
+                found.push(make(Some(feature), from, *to, report, reason));
+            }
+        }
+        let from = overall(before.values().copied());
+        let to = overall(self.states.values().copied());
+        let blamed = self.states.iter().filter(|(_, state)| **state == to && to >= DriftState::Warn);
+        let blamed: Vec<&str> = blamed.map(|(feature, _)| &**feature).take(10).collect();
+        found.push(make(None, from, to, None, blamed.join(", ")));
+        found.retain(Transition::is_news);
+        found
+    }
+
+    fn write_decisions(&self, config: &DriftConfig) -> std::io::Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let entries = self.decisions.entries();
+        let entries: Vec<Json> = entries
+            .map(|(feature, window, held)| json!([feature, window, held.state.as_str(), held.streak]))
+            .collect();
+        let document = json!({ "baseline": &**self.baseline.digest(), "held": entries });
+        fs::create_dir_all(folder)?;
+        write_whole(&decisions_path(folder, &config.replica), document.to_string().as_bytes())
+    }
+}
+
+/// The feature's report over the window in which it is worst.
+fn loudest(reports: &[DriftReport], feature: &str) -> Option<FeatureReport> {
+    let of = reports.iter().flat_map(|report| report.features.iter().filter(|found| found.name == feature));
+    of.max_by_key(|found| found.state).cloned()
+}
+
+/// Where everything about a version lies.
+pub(super) fn version_folder(folder: &Path, id: &ModelId) -> PathBuf {
+    folder.join(&*id.name).join(id.version.to_string())
+}
+
+fn decisions_path(folder: &Path, replica: &str) -> PathBuf {
+    folder.join(format!("decisions-{replica}.json"))
+}
+
+/// Decisions on the same baseline; anything else is as good as none.
+fn read_decisions(path: &Path, baseline: &Baseline) -> Option<Decisions> {
+    let document: Json = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    if document.get("baseline")?.as_str()? != &**baseline.digest() {
+        return None;
+    }
+    let mut decisions = Decisions::default();
+    for entry in document.get("held")?.as_array()? {
+        let text = |at: usize| entry.get(at).and_then(Json::as_str);
+        let state = DriftState::ALL.into_iter().find(|state| Some(state.as_str()) == text(2))?;
+        let streak = u8::try_from(entry.get(3)?.as_u64()?).ok()?;
+        decisions.restore(text(0)?, text(1)?, Held { state, streak });
+    }
+    Some(decisions)
+}

@@ -1,0 +1,344 @@
+//! Watches the finished requests of every version that has a baseline, or is to learn one.
+//!
+//! ```text
+//!  request ──► Tap::observe ──► ObservationQueue ──► step, every 10 ms, on one thread of low priority
+//!  (many)      (a few atomics)  (bounded; drops      ├─ values of each feature ──► open pane
+//!                                are counted)        └─ at the end of a pane: file, windows, states ──► metrics, transitions
+//! ```
+//!
+//! All work is in [`Monitor::step`], which takes the time as a value: tests call it, the thread calls it with the clock.
+//! A request never waits for a lock that is held here; [`Monitor::report`] and the like do.
+
+mod lane;
+mod learn;
+mod transition;
+mod values;
+mod version;
+
+pub use self::transition::{Lane, Transition};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+
+use self::values::Reader;
+use self::version::VersionState;
+use super::baseline::Baseline;
+use super::config::{DriftConfig, Window};
+use super::decide::Rules;
+use super::decide::hold::overall;
+use super::metrics::DriftMetrics;
+use super::report::{DriftReport, DriftState};
+use crate::infer::{Acknowledgement, Observation, ObservationQueue, Tap, TapSource, TappedVersion};
+use crate::metrics::{MetricsError, Registry};
+use crate::model::ModelId;
+
+/// How often the queue is looked at.
+const STEP: Duration = Duration::from_millis(10);
+/// Observations that one step takes at most before others may have the lock.
+const STEP_OBSERVATIONS: usize = 4_096;
+/// How much the thread yields to all others (`nice`).
+const NICE: i32 = 10;
+
+/// Is told what changed. Called on the monitor's thread, which it holds up.
+pub type OnTransition = Box<dyn Fn(Transition) + Send + Sync>;
+
+/// The monitor; one in the process.
+pub struct Monitor {
+    config: DriftConfig,
+    rules: Rules,
+    queue: ObservationQueue<Arc<ModelId>>,
+    metrics: DriftMetrics,
+    on_transition: OnTransition,
+    state: Mutex<State>,
+    /// Dropping it ends the thread.
+    alive: Mutex<Option<SyncSender<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    versions: BTreeMap<ModelId, VersionState>,
+    reader: Reader,
+    /// When the open panes began; `None` before the first step.
+    pane_us: Option<i64>,
+}
+
+impl fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitor").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// What is known of one version, in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionSummary {
+    /// Model and version.
+    pub id: ModelId,
+    /// Of which requests.
+    pub lane: Lane,
+    /// The worst state of a feature.
+    pub state: DriftState,
+    /// Features in each state, in the order of [`DriftState::ALL`].
+    pub features: [usize; 4],
+}
+
+impl Monitor {
+    /// A monitor and its thread.
+    ///
+    /// # Errors
+    /// When its metrics are registered already, or there can be no thread.
+    pub fn start(
+        config: DriftConfig,
+        registry: &Registry,
+        on_transition: OnTransition,
+    ) -> Result<Arc<Monitor>, MetricsError> {
+        let monitor = Monitor::new(config, registry, on_transition)?;
+        let (alive, ended) = mpsc::sync_channel(1);
+        *monitor.alive.lock() = Some(alive);
+        let weak = Arc::downgrade(&monitor);
+        let thread = thread::Builder::new().name("weir-drift".to_owned());
+        let started = thread.spawn(move || {
+            // Refused in some containers; it then competes like any other thread.
+            rustix::process::nice(NICE).ok();
+            while ended.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
+                let Some(monitor) = weak.upgrade() else { return };
+                monitor.step(now_us());
+            }
+        });
+        if let Err(error) = started {
+            tracing::error!(%error, "no thread for drift: nothing is profiled");
+        }
+        Ok(monitor)
+    }
+
+    /// A monitor without a thread: whoever has it calls [`Monitor::step`].
+    ///
+    /// # Errors
+    /// When its metrics are registered already.
+    pub fn new(
+        config: DriftConfig,
+        registry: &Registry,
+        on_transition: OnTransition,
+    ) -> Result<Arc<Monitor>, MetricsError> {
+        Ok(Arc::new(Monitor {
+            rules: config.rules(),
+            queue: ObservationQueue::new(config.queue_rows, config.queue_bytes),
+            metrics: DriftMetrics::register(registry)?,
+            config,
+            on_transition,
+            state: Mutex::default(),
+            alive: Mutex::default(),
+        }))
+    }
+
+    /// Takes what waits, closes panes whose time is over and judges them. `now_us` is the time since 1970.
+    pub fn step(&self, now_us: i64) {
+        let mut transitions = Vec::new();
+        {
+            let mut state = self.state.lock();
+            let length_us = self.pane_us();
+            let pane_us = now_us.div_euclid(length_us) * length_us;
+            let open_us = *state.pane_us.get_or_insert(pane_us);
+            // What waited belongs to the pane that was open while it came; a step is much shorter than a pane.
+            self.drain(&mut state);
+            // A clock that went back closes nothing: the pane stays open until its time comes again.
+            if pane_us > open_us {
+                transitions = self.close(&mut state, open_us, now_us);
+                state.pane_us = Some(pane_us);
+            }
+        }
+        transitions.into_iter().for_each(|transition| (self.on_transition)(transition));
+    }
+
+    /// Ends the thread and writes the open panes. After a restart within the same pane they go on where they were.
+    pub fn stop(&self) {
+        drop(self.alive.lock().take());
+        let mut state = self.state.lock();
+        self.drain(&mut state);
+        let (Some(open_us), length_us) = (state.pane_us, self.pane_us()) else { return };
+        for (id, version) in &mut state.versions {
+            version.active.store(false, Ordering::Relaxed);
+            for lane in version.lanes.values_mut() {
+                if !lane.flush(open_us, length_us) {
+                    self.metrics.write_failed(id);
+                }
+            }
+        }
+    }
+
+    /// The tap of a version, or `None` when its settings want none.
+    pub fn tap(self: &Arc<Self>, version: &TappedVersion) -> Option<Arc<dyn Tap>> {
+        if !version.config.monitoring.drift.unwrap_or(self.config.enabled) {
+            return None;
+        }
+        let mut state = self.state.lock();
+        let entry = entry(&mut state, &version.id);
+        entry.tapped(version, &self.config);
+        let token = entry.tap.upgrade().unwrap_or_default();
+        entry.tap = Arc::downgrade(&token);
+        Some(Arc::new(DriftTap {
+            monitor: Arc::downgrade(self),
+            id: Arc::new(version.id.clone()),
+            active: Arc::clone(&entry.active),
+            _token: token,
+        }))
+    }
+
+    /// Compares a version with a baseline from now on. What was seen against the same baseline before counts on.
+    pub fn set_baseline(&self, id: &ModelId, baseline: Baseline) {
+        entry(&mut self.state.lock(), id).set_baseline(Arc::new(baseline), &self.config);
+    }
+
+    /// Learns the baseline of a version from its next `rows` rows. What it is compared with now is given up.
+    pub fn learn(&self, id: &ModelId, rows: usize) {
+        entry(&mut self.state.lock(), id).learn(rows, &self.config);
+    }
+
+    /// What a version is compared with: given, or learned.
+    pub fn baseline(&self, id: &ModelId) -> Option<Arc<Baseline>> {
+        self.state.lock().versions.get(id)?.baseline.clone()
+    }
+
+    /// Gives a version up: its profiles in memory, its baseline and its metrics. Files stay until they are too old.
+    pub fn forget(&self, id: &ModelId) {
+        if let Some(version) = self.state.lock().versions.remove(id) {
+            version.active.store(false, Ordering::Relaxed);
+        }
+        self.metrics.forget(id);
+    }
+
+    /// The report of a window, up to now; `None` without a baseline or without such requests.
+    pub fn report(&self, id: &ModelId, lane: Lane, window: Window) -> Option<DriftReport> {
+        self.report_at(id, lane, window, now_us())
+    }
+
+    /// The same at a given time.
+    pub fn report_at(&self, id: &ModelId, lane: Lane, window: Window, now_us: i64) -> Option<DriftReport> {
+        let state = self.state.lock();
+        let lane = state.versions.get(id)?.lanes.get(&lane)?;
+        Some(lane.report(window, now_us, &self.rules))
+    }
+
+    /// The windows that are judged.
+    pub fn windows(&self) -> &[Window] {
+        &self.config.windows
+    }
+
+    /// Every version that is compared with a baseline.
+    pub fn drifting(&self) -> Vec<VersionSummary> {
+        let state = self.state.lock();
+        let lanes =
+            state.versions.iter().flat_map(|(id, version)| version.lanes.iter().map(move |lane| (id, lane)));
+        lanes
+            .map(|(id, (lane, found))| {
+                let states = found.states().values().copied();
+                let features =
+                    DriftState::ALL.map(|state| states.clone().filter(|found| *found == state).count());
+                VersionSummary { id: id.clone(), lane: *lane, state: overall(states), features }
+            })
+            .collect()
+    }
+
+    fn pane_us(&self) -> i64 {
+        i64::try_from(self.config.pane.as_micros()).unwrap_or(i64::MAX / 4).max(1)
+    }
+
+    fn drain(&self, state: &mut State) {
+        for _ in 0..STEP_OBSERVATIONS {
+            let Some((id, observation)) = self.queue.pop() else { return };
+            let State { versions, reader, .. } = state;
+            let Some(version) = versions.get_mut(&*id) else { continue };
+            let (counted, written) = version.count(&observation, reader, &self.config);
+            self.metrics.rows(&id, counted.as_str(), observation.rows);
+            if let Err(error) = written {
+                tracing::warn!(model = %id.name, version = %id.version, %error, "a learned baseline was not written");
+                self.metrics.write_failed(&id);
+            }
+        }
+    }
+
+    fn close(&self, state: &mut State, open_us: i64, now_us: i64) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        for (id, version) in &mut state.versions {
+            if version.tap.strong_count() == 0 {
+                // Unloaded: its open panes are kept on disk, its memory and metrics are not.
+                let lanes = std::mem::take(&mut version.lanes);
+                lanes.into_values().for_each(|mut lane| {
+                    lane.flush(open_us, self.pane_us());
+                });
+                self.metrics.forget(id);
+                continue;
+            }
+            let mut bytes = 0;
+            for (lane, found) in &mut version.lanes {
+                let closed = found.close(open_us, self.pane_us(), &self.config, &self.rules);
+                bytes += found.bytes();
+                if !closed.is_written {
+                    tracing::warn!(model = %id.name, version = %id.version, "drift: a pane was not written");
+                    self.metrics.write_failed(id);
+                }
+                // A version's gauges show its ordinary requests; a canary's are in the reports and events.
+                if *lane == Lane::Main {
+                    self.metrics.show(id, found.states(), &closed.report, &self.config.always_scored);
+                }
+                transitions.extend(closed.transitions);
+            }
+            if !version.lanes.is_empty() {
+                self.metrics.closed(id, now_us, bytes);
+            }
+        }
+        transitions
+    }
+}
+
+fn entry<'a>(state: &'a mut State, id: &ModelId) -> &'a mut VersionState {
+    state.versions.entry(id.clone()).or_insert_with(|| VersionState::new(id.clone()))
+}
+
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX / 4)
+}
+
+/// Makes taps for `serving`.
+#[derive(Debug, Clone)]
+pub struct DriftTaps(pub Arc<Monitor>);
+
+impl TapSource for DriftTaps {
+    fn tap(&self, version: &TappedVersion) -> Option<Arc<dyn Tap>> {
+        self.0.tap(version)
+    }
+}
+
+/// One version's way into the queue.
+#[derive(Debug)]
+struct DriftTap {
+    monitor: Weak<Monitor>,
+    id: Arc<ModelId>,
+    active: Arc<AtomicBool>,
+    /// Says that the version is loaded.
+    _token: Arc<()>,
+}
+
+impl Tap for DriftTap {
+    fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    fn observe(&self, observation: &Arc<Observation>) -> Option<Acknowledgement> {
+        let monitor = self.monitor.upgrade()?;
+        if let Err(full) = monitor.queue.push(Arc::clone(&self.id), observation) {
+            monitor.metrics.dropped(full.as_str(), observation.rows);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+//! The monitor from observations to transitions, with the time as a value.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::error::Code;
+use crate::infer::Route;
+use crate::model::{Dim, ModelConfig, Signature, TensorSpec};
+use crate::tensor::{DataType, Shape, Tensor};
+
+const PANE_US: i64 = 300_000_000;
+/// A multiple of a day and of a pane.
+const START_US: i64 = 1_700_006_400_000_000 / 86_400_000_000 * 86_400_000_000;
+
+struct Rig {
+    monitor: Arc<Monitor>,
+    registry: Registry,
+    tap: Arc<dyn Tap>,
+    seen: Arc<Mutex<Vec<Transition>>>,
+    now_us: i64,
+    random: u64,
+}
+
+fn id() -> ModelId {
+    ModelId { name: "taxi".parse().unwrap(), version: crate::model::Version::new(3).unwrap() }
+}
+
+fn version() -> TappedVersion {
+    let spec = |name: &str, dtype, width| TensorSpec {
+        name: name.into(),
+        dtype,
+        shape: Some(vec![Dim::Dynamic(None), Dim::Fixed(width)]),
+        optional: false,
+    };
+    TappedVersion {
+        id: id(),
+        signature: Signature {
+            inputs: vec![spec("x", DataType::Fp32, 2)],
+            outputs: vec![spec("label", DataType::Int64, 1)],
+        },
+        is_batched: true,
+        config: ModelConfig::default(),
+    }
+}
+
+impl Rig {
+    fn new(folder: Option<&Path>) -> Rig {
+        let (registry, seen) = (Registry::new(), Arc::new(Mutex::new(Vec::new())));
+        let config = DriftConfig { folder: folder.map(Path::to_owned), ..DriftConfig::default() };
+        let sink = Arc::clone(&seen);
+        let monitor =
+            Monitor::new(config, &registry, Box::new(move |transition| sink.lock().push(transition)))
+                .unwrap();
+        let tap = monitor.tap(&version()).unwrap();
+        Rig { monitor, registry, tap, seen, now_us: START_US, random: 1 }
+    }
+
+    fn uniform(&mut self) -> f32 {
+        self.random =
+            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.random >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    /// A request of `rows` rows, the first feature moved by `shift`.
+    fn observation(&mut self, rows: usize, shift: f32, route: Route) -> Observation {
+        let values: Vec<f32> = (0..rows).flat_map(|_| [self.uniform() + shift, self.uniform()]).collect();
+        let labels: Vec<i64> = values.chunks(2).map(|row| i64::from(row[1] > 0.5)).collect();
+        let tensor = |name: &str, dtype, width, data: Vec<u8>| {
+            Tensor::new(name.into(), dtype, Shape::new(&[rows, width]).unwrap(), Bytes::from(data)).unwrap()
+        };
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let input = tensor("x", DataType::Fp32, 2, bytes);
+        let output =
+            tensor("label", DataType::Int64, 1, labels.iter().flat_map(|v| v.to_le_bytes()).collect());
+        Observation {
+            rows,
+            route,
+            inputs: [Some(input)].into_iter().collect(),
+            outputs: [output].into_iter().collect(),
+            ..Observation::default()
+        }
+    }
+
+    /// One pane of 1,000 rows in ten requests, and its end.
+    fn pane(&mut self, shift: f32, route: Route) {
+        self.requests(shift, route);
+        self.now_us += PANE_US;
+        self.monitor.step(self.now_us);
+    }
+
+    fn requests(&mut self, shift: f32, route: Route) {
+        for _ in 0..10 {
+            let observation = self.observation(100, shift, route);
+            assert!(self.tap.is_active());
+            self.tap.observe(&Arc::new(observation));
+            self.monitor.step(self.now_us);
+        }
+    }
+
+    fn learned(folder: Option<&Path>) -> Rig {
+        let mut rig = Rig::new(folder);
+        assert!(!rig.tap.is_active());
+        rig.monitor.learn(&id(), 5_000);
+        (0..5).for_each(|_| rig.requests(0.0, Route::Default));
+        assert_eq!(rig.monitor.baseline(&id()).unwrap().rows(), 5_000.0);
+        rig
+    }
+
+    /// What happened since the last look, as `feature: from -> to`.
+    fn news(&self) -> Vec<String> {
+        let seen = std::mem::take(&mut *self.seen.lock());
+        let feature = |t: &Transition| t.feature.clone().unwrap_or_else(|| "whole".into());
+        seen.iter().map(|t| format!("{}: {} -> {}", feature(t), t.from.as_str(), t.to.as_str())).collect()
+    }
+
+    fn rows(&self, lane: Lane) -> f64 {
+        self.monitor
+            .report_at(&id(), lane, Window::Deploy, self.now_us)
+            .map_or(0.0, |report| report.current_rows)
+    }
+
+    fn metrics(&self) -> String {
+        String::from_utf8(self.registry.expose().unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn clean_traffic_is_ok_a_shift_is_drift_and_its_end_resolves() {
+    let mut rig = Rig::learned(None);
+    rig.pane(0.0, Route::Default);
+    assert_eq!(rig.news(), ["whole: insufficient -> ok"]);
+    (0..3).for_each(|_| rig.pane(0.0, Route::Champion));
+    assert_eq!(rig.news(), [""; 0]);
+    assert!(!rig.metrics().contains("weir_drift_score"));
+    rig.pane(0.3, Route::Named);
+    assert_eq!(rig.news(), ["in.x[0]: ok -> warn", "whole: ok -> warn"]);
+    rig.pane(0.3, Route::Default);
+    let report = rig.seen.lock()[0].report.clone().unwrap();
+    assert!(report.measure("js").unwrap().value > 0.1 && report.bins.is_empty());
+    assert_eq!(rig.news(), ["in.x[0]: warn -> drift", "whole: warn -> drift"]);
+    let metrics = rig.metrics();
+    assert!(metrics.contains(r#"weir_drift_state{model="taxi",state="drift",version="3"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"weir_drift_score{feature="in.x[0]",measure="js",model="taxi",version="3"}"#));
+    assert!(metrics.contains(r#"weir_drift_rows_total{model="taxi",result="profiled",version="3"} 6000"#));
+    let summary = &rig.monitor.drifting()[0];
+    assert_eq!((summary.state, summary.features), (DriftState::Drift, [0, 2, 0, 1]));
+    // The windows of hours still hold the shift until enough clean panes cover it.
+    (0..30).for_each(|_| rig.pane(0.0, Route::Default));
+    assert_eq!(rig.monitor.drifting()[0].state, DriftState::Ok, "{:?}", rig.news());
+    assert!(rig.news().last().is_none_or(|last| last == "whole: drift -> ok" || last == "whole: warn -> ok"));
+    assert!(!rig.metrics().contains("weir_drift_score"));
+    let report = rig.monitor.report_at(&id(), Lane::Main, Window::Pane, rig.now_us).unwrap();
+    assert_eq!((report.current_rows, report.features[0].history.len()), (1_000.0, 36));
+}
+
+#[test]
+fn a_restart_loses_at_most_the_open_pane_and_a_stop_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::learned(Some(folder.path()));
+    rig.pane(0.0, Route::Default);
+    rig.pane(0.3, Route::Default);
+    rig.requests(0.3, Route::Default);
+    let now_us = rig.now_us;
+    // Killed: nothing more is written. The learned baseline and the states are there again.
+    drop(rig);
+    let mut rig = Rig { now_us, ..Rig::new(Some(folder.path())) };
+    assert_eq!(rig.rows(Lane::Main), 2_000.0);
+    rig.pane(0.3, Route::Default);
+    assert_eq!(rig.news(), ["in.x[0]: warn -> drift", "whole: warn -> drift"]);
+    rig.requests(0.0, Route::Default);
+    rig.monitor.stop();
+    let now_us = rig.now_us;
+    let rig = Rig { now_us: now_us + PANE_US, ..Rig::new(Some(folder.path())) };
+    assert_eq!(rig.rows(Lane::Main), 4_000.0);
+}
+
+#[test]
+fn a_canary_is_looked_at_apart_and_failures_are_counted_only() {
+    let mut rig = Rig::learned(None);
+    rig.pane(0.0, Route::Default);
+    rig.requests(0.5, Route::Canary);
+    for failure in [Code::InvalidArgument, Code::Internal] {
+        let failed = Observation { rows: 7, failure: Some(failure), ..Observation::default() };
+        rig.tap.observe(&Arc::new(failed));
+    }
+    rig.pane(0.0, Route::Default);
+    rig.requests(0.5, Route::Canary);
+    rig.pane(0.0, Route::Default);
+    assert_eq!((rig.rows(Lane::Main), rig.rows(Lane::Canary)), (3_000.0, 2_000.0));
+    let states: Vec<_> = rig.monitor.drifting().iter().map(|version| (version.lane, version.state)).collect();
+    assert_eq!(states, [(Lane::Main, DriftState::Ok), (Lane::Canary, DriftState::Drift)]);
+    let metrics = rig.metrics();
+    assert!(metrics.contains(r#"weir_drift_rows_total{model="taxi",result="invalid",version="3"} 7"#));
+    assert!(metrics.contains(r#"weir_drift_rows_total{model="taxi",result="failed",version="3"} 7"#));
+}
+
+#[test]
+fn what_there_is_no_room_for_is_counted() {
+    let mut rig = Rig::learned(None);
+    for _ in 0..2 {
+        let observation = rig.observation(40_000, 0.0, Route::Default);
+        rig.tap.observe(&Arc::new(observation));
+    }
+    assert!(rig.metrics().contains(r#"weir_drift_dropped_rows_total{reason="queue_rows"} 40000"#));
+}
+
+#[test]
+fn an_unloaded_or_forgotten_version_has_no_metrics() {
+    let mut rig = Rig::learned(None);
+    rig.pane(0.0, Route::Default);
+    assert!(rig.metrics().contains("weir_drift_state"));
+    let Rig { monitor, registry, tap, now_us, .. } = rig;
+    drop(tap);
+    monitor.step(now_us + PANE_US);
+    let metrics = String::from_utf8(registry.expose().unwrap()).unwrap();
+    assert!(!metrics.contains("weir_drift_state"), "{metrics}");
+    monitor.forget(&id());
+    assert!(monitor.baseline(&id()).is_none());
+    let off = TappedVersion {
+        config: ModelConfig {
+            monitoring: crate::model::monitoring::MonitoringConfig {
+                drift: Some(false),
+                ..Default::default()
+            },
+            ..ModelConfig::default()
+        },
+        ..version()
+    };
+    assert!(monitor.tap(&off).is_none());
+}
+
+#[test]
+fn the_thread_ends_with_the_monitor() {
+    let monitor = Monitor::start(DriftConfig::default(), &Registry::new(), Box::new(drop)).unwrap();
+    let weak = Arc::downgrade(&monitor);
+    monitor.stop();
+    drop(monitor);
+    // The thread may hold it for one more step.
+    while weak.upgrade().is_some() {
+        thread::yield_now();
+    }
+}

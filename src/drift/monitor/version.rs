@@ -1,0 +1,200 @@
+//! Everything the monitor knows of one version.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use super::lane::{LaneState, version_folder};
+use super::learn::Learning;
+use super::transition::Lane;
+use super::values::{Reader, Sink};
+use crate::drift::baseline::{Baseline, Current};
+use crate::drift::config::DriftConfig;
+use crate::drift::pane::write_whole;
+use crate::drift::profile::Value;
+use crate::error::Code;
+use crate::infer::{Observation, Route, TappedVersion};
+use crate::model::ModelId;
+use crate::model::features::{Feature, features};
+
+/// The file of a learned baseline in a version's folder.
+const LEARNED: &str = "learned.json";
+
+/// See the file's comment.
+#[derive(Debug)]
+pub(super) struct VersionState {
+    id: ModelId,
+    features: Vec<Feature>,
+    is_batched: bool,
+    /// Whether its tap looks at anything.
+    pub(super) active: Arc<AtomicBool>,
+    /// Alive as long as a tap of the version is.
+    pub(super) tap: Weak<()>,
+    pub(super) baseline: Option<Arc<Baseline>>,
+    /// For each feature, its position in the baseline.
+    positions: Vec<Option<usize>>,
+    learning: Option<Learning>,
+    pub(super) lanes: BTreeMap<Lane, LaneState>,
+}
+
+/// What became of an observation's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// They are in a profile.
+    Profiled,
+    /// A baseline is being learned from them.
+    Learned,
+    /// Their request failed.
+    Failed,
+    /// Their request did not fit the model.
+    Invalid,
+    /// Nobody wanted them any more.
+    Ignored,
+}
+
+impl Counted {
+    /// The word in metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Counted::Profiled => "profiled",
+            Counted::Learned => "learned",
+            Counted::Failed => "failed",
+            Counted::Invalid => "invalid",
+            Counted::Ignored => "ignored",
+        }
+    }
+}
+
+impl VersionState {
+    /// A version that nothing is known of.
+    pub(super) fn new(id: ModelId) -> VersionState {
+        VersionState {
+            id,
+            features: Vec::new(),
+            is_batched: true,
+            active: Arc::default(),
+            tap: Weak::new(),
+            baseline: None,
+            positions: Vec::new(),
+            learning: None,
+            lanes: BTreeMap::new(),
+        }
+    }
+
+    /// The version is loaded: its features are known. A baseline that was learned before is found again.
+    pub(super) fn tapped(&mut self, version: &TappedVersion, config: &DriftConfig) {
+        let names = &version.config.monitoring.feature_names;
+        self.features = features(&version.signature, version.is_batched, names);
+        self.is_batched = version.is_batched;
+        if self.baseline.is_none() && self.learning.is_none() {
+            let path = config.folder.as_deref().map(|folder| version_folder(folder, &self.id).join(LEARNED));
+            let bytes = path.and_then(|path| fs::read(path).ok());
+            self.baseline = bytes.and_then(|bytes| Baseline::from_bytes(&bytes).ok()).map(Arc::new);
+        }
+        self.settle(config);
+    }
+
+    /// Compares with `baseline` from now on.
+    pub(super) fn set_baseline(&mut self, baseline: Arc<Baseline>, config: &DriftConfig) {
+        let is_same = self.baseline.as_ref().is_some_and(|old| old.digest() == baseline.digest());
+        self.learning = None;
+        if !is_same {
+            self.lanes.clear();
+            self.baseline = Some(baseline);
+        }
+        self.settle(config);
+    }
+
+    /// Learns a baseline from the next `rows` rows.
+    pub(super) fn learn(&mut self, rows: usize, config: &DriftConfig) {
+        self.learning = Some(Learning::new(rows, config.learn_bytes));
+        self.baseline = None;
+        self.lanes.clear();
+        self.settle(config);
+    }
+
+    fn settle(&mut self, config: &DriftConfig) {
+        if let Some(baseline) = self.baseline.as_ref().filter(|_| !self.features.is_empty()) {
+            self.positions = self.features.iter().map(|feature| baseline.position(&feature.name)).collect();
+            // What is on disk is known again before the first request.
+            self.lanes
+                .entry(Lane::Main)
+                .or_insert_with(|| LaneState::open(&self.id, Lane::Main, baseline, config));
+        }
+        let has_work = self.baseline.is_some() || self.learning.is_some();
+        self.active.store(has_work && !self.features.is_empty(), Ordering::Relaxed);
+    }
+
+    /// Counts an observation.
+    ///
+    /// # Errors
+    /// When a learned baseline could not be written; it is used all the same.
+    pub(super) fn count(
+        &mut self,
+        observation: &Observation,
+        reader: &mut Reader,
+        config: &DriftConfig,
+    ) -> (Counted, io::Result<()>) {
+        let lane = if observation.route == Route::Canary { Lane::Canary } else { Lane::Main };
+        let rows = if self.is_batched { observation.rows } else { 1 };
+        let failed = observation
+            .failure
+            .map(|code| if code == Code::InvalidArgument { Counted::Invalid } else { Counted::Failed });
+        if let Some(learning) = &mut self.learning {
+            if let Some(failed) = failed {
+                return (failed, Ok(()));
+            }
+            reader.read(&self.features, self.is_batched, observation, learning);
+            let is_enough = learning.add_rows(rows);
+            return (Counted::Learned, if is_enough { self.freeze(config) } else { Ok(()) });
+        }
+        let Some(baseline) = &self.baseline else { return (Counted::Ignored, Ok(())) };
+        let id = &self.id;
+        let state = self.lanes.entry(lane).or_insert_with(|| LaneState::open(id, lane, baseline, config));
+        if let Some(failed) = failed {
+            state.open.failed += rows as u64;
+            state.open.invalid += if failed == Counted::Invalid { rows as u64 } else { 0 };
+            return (failed, Ok(()));
+        }
+        let mut sink = Profiles { positions: &self.positions, current: &mut state.open };
+        reader.read(&self.features, self.is_batched, observation, &mut sink);
+        state.open.rows += rows as f64;
+        (Counted::Profiled, Ok(()))
+    }
+
+    fn freeze(&mut self, config: &DriftConfig) -> io::Result<()> {
+        let Some(learning) = self.learning.take() else { return Ok(()) };
+        let baseline = learning.finish(&self.features);
+        let bytes = baseline.to_bytes();
+        self.baseline = Some(baseline);
+        self.settle(config);
+        let Some(folder) = config.folder.as_deref().map(|folder| version_folder(folder, &self.id)) else {
+            return Ok(());
+        };
+        fs::create_dir_all(&folder)?;
+        write_whole(&folder.join(LEARNED), &bytes)
+    }
+}
+
+/// Counts values in the profiles of the open pane.
+struct Profiles<'a> {
+    positions: &'a [Option<usize>],
+    current: &'a mut Current,
+}
+
+impl Sink for Profiles<'_> {
+    fn numbers(&mut self, feature: usize, numbers: &[f64]) {
+        let position = self.positions.get(feature).copied().flatten();
+        if let Some(profile) = position.and_then(|position| self.current.profiles.get_mut(position)) {
+            profile.push_numbers(numbers);
+        }
+    }
+
+    fn value(&mut self, feature: usize, value: Value<'_>) {
+        if let Some(position) = self.positions.get(feature).copied().flatten() {
+            self.current.push(position, value, 1.0);
+        }
+    }
+}
