@@ -14,6 +14,9 @@ pub fn ks_p_exact(d: f64, n: usize, m: usize) -> f64 {
     if d.is_nan() || n == 0 || m == 0 || n.max(m) > ROWS_MAX {
         return f64::NAN;
     }
+    if d > 1.0 {
+        return 0.0;
+    }
     let (long, short) = (n.max(m), n.min(m));
     // Gaps are multiples of 1 / (n m): (i, j) lies outside where |i short - j long| reaches this whole number.
     #[allow(clippy::cast_precision_loss, reason = "at most 10^8")]

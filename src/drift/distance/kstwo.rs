@@ -44,8 +44,8 @@ pub fn survival(n: f64, x: f64) -> f64 {
     p.clamp(0.0, 1.0)
 }
 
-/// The most terms of the one-sided sum are about twice this.
-const TERMS: f64 = 4_096.0;
+/// From twice this many rows on, one term of the one-sided sum stands for several; at most twice as many are computed.
+const TERMS: f64 = 512.0;
 
 /// `P(D+ >= x)`: the sum over `j < n (1 - x)` of `x / p C(n, j) p^j (1 - p)^(n - j)` with `p = x + j / n` (Birnbaum and
 /// Tingey 1951).

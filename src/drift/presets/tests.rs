@@ -1,7 +1,7 @@
 //! The tools' own numbers (`tests/golden/drift/make.py`).
 
 use super::*;
-use crate::drift::golden::{Stream, check_near, number, parse, whole};
+use crate::drift::golden::{Stream, check_near, floor, number, parse, whole};
 
 /// A column of the golden file: `rounded` gives it few values, `skewed` and `outlier` strain the bins.
 fn numbers(seed: u64, rows: usize, shift: f64, kind: &str) -> Vec<f64> {
@@ -24,10 +24,7 @@ fn numbers(seed: u64, rows: usize, shift: f64, kind: &str) -> Vec<f64> {
 fn categories(seed: u64, rows: usize, power: i32, names: &str) -> Vec<String> {
     let names: Vec<char> = names.chars().collect();
     let values = Stream(seed).units(rows);
-    values
-        .into_iter()
-        .map(|value| names[(value.powi(power) * names.len() as f64) as usize].to_string())
-        .collect()
+    values.into_iter().map(|value| names[floor(value.powi(power) * names.len() as f64)].to_string()).collect()
 }
 
 #[test]
