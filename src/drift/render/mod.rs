@@ -13,20 +13,27 @@ pub use self::html::html;
 pub use self::json::json;
 pub use self::text::text;
 
-use super::report::{DriftReport, DriftState, FeatureReport, Summary};
+use super::report::{DriftReport, DriftState, FeatureReport, Measure, Summary};
 
-/// The features, the most worrying first, then by PSI, then by name.
+/// The features, the most worrying first, then by how far the strongest measure goes, then by name.
 fn by_severity(report: &DriftReport) -> Vec<&FeatureReport> {
     let mut features: Vec<&FeatureReport> = report.features.iter().collect();
-    let score = |feature: &FeatureReport| feature.measure("psi").map_or(f64::NAN, |measure| measure.value);
+    let score = |feature: &FeatureReport| strongest(feature).map_or(-1.0, |(_, ratio)| ratio);
     features.sort_by(|a, b| {
-        let by_state = b.state.cmp(&a.state);
-        // Undefined scores come last.
-        let by_score = (-score(a)).total_cmp(&-score(b));
-        let by_score = score(a).is_nan().cmp(&score(b).is_nan()).then(by_score);
-        by_state.then(by_score).then_with(|| a.name.cmp(&b.name))
+        let by_score = score(b).total_cmp(&score(a));
+        b.state.cmp(&a.state).then(by_score).then_with(|| a.name.cmp(&b.name))
     });
     features
+}
+
+/// The measure that goes furthest towards its alarm threshold, and how far; those that alarm come first, then the first of
+/// equals.
+fn strongest(feature: &FeatureReport) -> Option<(&Measure, f64)> {
+    let ratios = feature.measures.iter().filter_map(|measure| {
+        let ratio = measure.effect / measure.alarm.filter(|alarm| *alarm > 0.0)?;
+        (!ratio.is_nan()).then_some((measure, ratio))
+    });
+    ratios.rev().max_by(|(a, x), (b, y)| a.state.cmp(&b.state).then(x.total_cmp(y)))
 }
 
 /// How many features are in each state, the most worrying first.

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::escape;
 use crate::drift::render::numbers::number_with;
-use crate::drift::report::{FeatureReport, Measure};
+use crate::drift::render::strongest;
+use crate::drift::report::FeatureReport;
 
 /// Most features in the picture; cards follow for all.
 const ROWS_MAX: usize = 40;
@@ -55,15 +56,6 @@ fn height(ratio: f64) -> f64 {
 /// How many times the threshold, where it is more than once.
 fn times(ratio: f64) -> String {
     if ratio >= 1.05 { format!(", {}× its alarm", number_with(ratio, 2)) } else { String::new() }
-}
-
-/// The measure that goes furthest towards its alarm threshold, and how far; those that alarm come first, then the first of equals.
-fn strongest(feature: &FeatureReport) -> Option<(&Measure, f64)> {
-    let ratios = feature.measures.iter().filter_map(|measure| {
-        let ratio = measure.effect / measure.alarm.filter(|alarm| *alarm > 0.0)?;
-        (!ratio.is_nan()).then_some((measure, ratio))
-    });
-    ratios.rev().max_by(|(a, x), (b, y)| a.state.cmp(&b.state).then(x.total_cmp(y)))
 }
 
 /// A measure's name for people.

@@ -14,6 +14,8 @@ use super::numbers::count;
 use super::{by_severity, counts};
 use crate::drift::report::{DriftReport, DriftState};
 
+/// How the page begins; it forbids itself scripts and requests.
+const HEAD: &str = include_str!("head.html");
 /// The page's style.
 const STYLE: &str = include_str!("style.css");
 
@@ -22,12 +24,9 @@ pub fn html(report: &DriftReport) -> String {
     let mut out = String::with_capacity(16 << 10);
     let title = escape(&report.subject);
     // Writing to a string cannot fail.
-    write!(
+    writeln!(
         out,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>{title}: {}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
+        "{HEAD}<title>{title}: {}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>",
         report.state.as_str()
     )
     .ok();

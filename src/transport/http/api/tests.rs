@@ -396,7 +396,7 @@ async fn bodies_that_are_no_labels() {
     let (api, labels) = api_with_labels(LOCAL, folder.path()).await;
     let at = "/models/digits/feedback";
     let long = format!("{{\"request_id\": \"a\", \"label\": \"{}\"}}", "x".repeat(5 << 20));
-    assert_eq!(api.ask(Method::POST, at, &[], &long).await.status, 413);
+    assert_eq!(api.ask(Method::POST, at, &[], long.as_str()).await.status, 413);
     let many = format!("[{}1]", "1,".repeat(20_000));
     let deep = "[".repeat(100_000);
     let ahead = "{\"request_id\": \"a\", \"label\": 1, \"label_time\": \"9999-01-01T00:00:00Z\"}";
