@@ -23,6 +23,16 @@ pub(super) fn whole(value: &Value) -> usize {
     value.as_u64().unwrap().try_into().unwrap()
 }
 
+/// The whole number at or below a positive number.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast saturates, and a test would fail"
+)]
+pub(super) fn floor(value: f64) -> usize {
+    value as usize
+}
+
 /// Fails where two numbers differ by more than `relative` of the second, and by more than `absolute`.
 #[track_caller]
 pub(super) fn check_near(what: &str, ours: f64, theirs: f64, relative: f64, absolute: f64) {

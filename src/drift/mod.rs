@@ -24,6 +24,10 @@ pub mod config;
 pub mod pane;
 mod metrics;
 pub mod monitor;
+pub mod detect;
+pub mod mmd;
+pub mod performance;
+pub mod presets;
 
 #[cfg(test)]
 mod golden;

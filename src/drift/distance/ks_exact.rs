@@ -5,14 +5,17 @@ pub const ROWS_MAX: usize = 10_000;
 
 /// The probability of a distance of `d` or more without drift, for `n` and `m` rows, exactly.
 ///
-/// Under the null every order of the pooled rows is equally likely, an order is a lattice path from (0, 0) to (n, m), and
-/// `d` is how far the path strays from the diagonal. The share of paths that stray follows from the last step: a path to
-/// (i, j) came from (i - 1, j) with probability `i / (i + j)` (Hodges 1957). Only points inside the band are visited.
+/// Under the null every order of the pooled rows is equally likely, an order is a lattice path from (0, 0) to (n, m),
+/// and `d` is how far the path strays from the diagonal. The share of paths that stray follows from the last step: a
+/// path to (i, j) came from (i - 1, j) with probability `i / (i + j)` (Hodges 1957). Only points inside the band are visited.
 /// With ties it is too large, never too small. NaN without rows, or above [`ROWS_MAX`], where it would take long.
 /// Source: scipy `ks_2samp(method="exact")`.
 pub fn ks_p_exact(d: f64, n: usize, m: usize) -> f64 {
     if d.is_nan() || n == 0 || m == 0 || n.max(m) > ROWS_MAX {
         return f64::NAN;
+    }
+    if d > 1.0 {
+        return 0.0;
     }
     let (long, short) = (n.max(m), n.min(m));
     // Gaps are multiples of 1 / (n m): (i, j) lies outside where |i short - j long| reaches this whole number.

@@ -44,8 +44,8 @@ pub fn survival(n: f64, x: f64) -> f64 {
     p.clamp(0.0, 1.0)
 }
 
-/// The most terms of the one-sided sum are about twice this.
-const TERMS: f64 = 4_096.0;
+/// From twice this many rows on, one term of the one-sided sum stands for several; at most twice as many are computed.
+const TERMS: f64 = 512.0;
 
 /// `P(D+ >= x)`: the sum over `j < n (1 - x)` of `x / p C(n, j) p^j (1 - p)^(n - j)` with `p = x + j / n` (Birnbaum and
 /// Tingey 1951).
@@ -81,8 +81,8 @@ fn stirling(k: f64) -> f64 {
         / k
 }
 
-/// `P(D < x)`, exactly: `n! / n^n` times the middle element of the n-th power of a matrix (Durbin 1973; Marsaglia, Tsang
-/// and Wang 2003). Its size is `2 n x + 1` at most, which the caller bounds.
+/// `P(D < x)`, exactly: `n! / n^n` times the middle element of the n-th power of a matrix (Durbin 1973; Marsaglia,
+/// Tsang and Wang 2003). Its size is `2 n x + 1` at most, which the caller bounds.
 fn durbin(n: f64, x: f64) -> f64 {
     let t = n * x;
     let whole = t.floor() + 1.0;
@@ -113,7 +113,7 @@ fn durbin(n: f64, x: f64) -> f64 {
     row[k - 1] * (row_ln + factor).exp()
 }
 
-/// Ones on and below the first upper diagonal, less powers of `h` in the first column and the last row, over factorials.
+/// Ones on and below the first upper diagonal, less powers of `h` in the first column and last row, over factorials.
 #[allow(clippy::cast_precision_loss, reason = "sizes are below 200")]
 fn durbin_matrix(k: usize, h: f64) -> Vec<f64> {
     let size = 2 * k - 1;

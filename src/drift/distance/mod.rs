@@ -71,7 +71,7 @@ pub const TABLE: &[MeasureSpec] = &[
     MeasureSpec {
         name: "psi",
         meaning: "population stability index over 10 quantile bins of the baseline, or categories",
-        range: "0 and more; at most 9.21 with shares of at least 0.0001",
+        range: "0 to 18.42, by the smallest share of 0.0001",
         unit: "nats",
         warn: Some(0.1),
         alarm: Some(0.2),

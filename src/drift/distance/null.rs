@@ -21,7 +21,7 @@ pub fn jensen_shannon_quantile(bins: usize, n: f64, m: f64, alpha: f64) -> f64 {
     (psi_quantile(bins, n, m, alpha) / (8.0 * LN_2)).sqrt().min(1.0)
 }
 
-/// The quantile of the Kolmogorov-Smirnov distance: `c(alpha) sqrt((n + m) / (n m))`, `c(alpha) = sqrt(-ln(alpha/2) / 2)`.
+/// The quantile of the Kolmogorov-Smirnov distance: `c(alpha) sqrt((n + m) / (n m))`, `c = sqrt(-ln(alpha / 2) / 2)`.
 /// Source: Smirnov 1948. On bins it is an upper bound, because the edges see only a part of the gaps.
 pub fn ks_quantile(n: f64, m: f64, alpha: f64) -> f64 {
     if !is_alpha(alpha) {
