@@ -13,7 +13,7 @@ use crate::metrics::{MetricsError, Registry};
 use crate::model::ModelId;
 
 /// Most scored features of a version.
-pub(super) const SCORES_MAX: usize = 50;
+const SCORES_MAX: usize = 50;
 
 /// The families; one of each in the process.
 #[derive(Debug)]

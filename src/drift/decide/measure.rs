@@ -97,8 +97,8 @@ pub(super) fn kolmogorov_smirnov(sides: &Sides, chance: &Chance) -> Measure {
 /// From the quantile sketches, within an interquartile range of the 0.1 and 99.9 percentiles of the baseline: unbounded,
 /// the distance belongs to a single outlier, which `out_of_range` counts already.
 ///
-/// Chance: no exact law is known; a mean moves by at most this distance, and half again as much is beyond what the
-/// simulations of the tests give.
+/// Chance: no law is known that holds for every distribution. A mean moves by at most this distance; half again as much
+/// as chance moves a mean is exceeded less often than promised in the simulations of the tests.
 fn wasserstein(baseline: &NumericProfile, current: &NumericProfile, chance: &Chance) -> Measure {
     let std = baseline.moments.std();
     let quantiles = baseline.quantiles.quantiles(&[0.001, 0.25, 0.75, 0.999]);

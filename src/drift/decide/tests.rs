@@ -135,6 +135,34 @@ fn too_few_rows_are_insufficient_and_never_ok() {
     assert_eq!(all_missing.state, DriftState::Drift);
 }
 
+/// The bound of chance for `w1n` is a rule of thumb: it must hold for light and for heavy tails.
+#[test]
+fn chance_moves_quantiles_less_than_the_bound_of_w1n() {
+    println!("seed {SEED}");
+    let shapes: [fn(f64) -> f64; 3] = [|normal| normal, f64::exp, |normal| normal.signum() * normal.powi(4)];
+    for (shape, at) in shapes.iter().zip(0u64..) {
+        let mut random = Random(SEED + at);
+        let mut first = BaselineBuilder::new([("in.x", FeatureKind::Numeric)]);
+        let values: Vec<f64> = (0..4_000).map(|_| shape(random.normal())).collect();
+        values.iter().for_each(|value| first.push(0, Value::Number(*value), 1.0));
+        let mut second = first.second_pass();
+        values.iter().for_each(|value| second.push(0, Value::Number(*value), 1.0));
+        let baseline = second.finish();
+        // As if a test erred once in a hundred: what 500 draws can show.
+        let rules = Rules { false_alarms_per_week: 7.0 * 9.0 * 0.01, ..Rules::offline() };
+        let mut beyond = 0;
+        for _ in 0..500 {
+            let mut current = baseline.current(Sampling::BASELINE);
+            (0..100).for_each(|_| current.push(0, Value::Number(shape(random.normal())), 1.0));
+            let report = compare(&baseline, &current, &rules, Subject::default());
+            let w1n = report.features[0].measure("w1n").unwrap();
+            beyond += u32::from(w1n.value > w1n.null_quantile.unwrap());
+        }
+        println!("shape {at}: {beyond} of 500 beyond");
+        assert!(beyond <= 10, "shape {at}: {beyond}");
+    }
+}
+
 /// Successes of `n` draws, by inversion.
 fn binomial(random: &mut Random, n: u32, p: f64) -> u32 {
     let (mut left, mut k) = (random.next(), 0);

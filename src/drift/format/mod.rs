@@ -12,11 +12,11 @@ use super::baseline::{BaselineFeature, Current, FEATURES_MAX};
 use super::profile::ProfileError;
 
 /// What the documents call themselves.
-pub(super) const FORMAT: &str = "weir-profile";
+const FORMAT: &str = "weir-profile";
 /// The version that is written, and the only one that is read.
-pub(super) const VERSION: u32 = 1;
+const VERSION: u32 = 1;
 /// Longest document that is read.
-pub(super) const BYTES_MAX: usize = 1 << 30;
+const BYTES_MAX: usize = 1 << 30;
 
 /// Why bytes are not a document.
 #[derive(Debug, thiserror::Error)]

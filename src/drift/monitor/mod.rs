@@ -275,21 +275,27 @@ impl Monitor {
                 self.metrics.forget(id);
                 continue;
             }
-            let mut bytes = 0;
-            for (lane, found) in &mut version.lanes {
+            let (mut bytes, mut worst, mut states) = (0, None, BTreeMap::new());
+            for found in version.lanes.values_mut() {
                 let closed = found.close(open_us, self.pane_us(), &self.config, &self.rules);
                 bytes += found.bytes();
                 if !closed.is_written {
                     tracing::warn!(model = %id.name, version = %id.version, "drift: a pane was not written");
                     self.metrics.write_failed(id);
                 }
-                // A version's gauges show its ordinary requests; a canary's are in the reports and events.
-                if *lane == Lane::Main {
-                    self.metrics.show(id, found.states(), &closed.report, &self.config.always_scored);
+                for (feature, state) in found.states() {
+                    let shown = states.entry(feature.clone()).or_insert(*state);
+                    *shown = (*shown).max(*state);
+                }
+                let state = |report: &Option<DriftReport>| report.as_ref().map(|report| report.state);
+                if state(&worst) < Some(closed.report.state) {
+                    worst = Some(closed.report);
                 }
                 transitions.extend(closed.transitions);
             }
-            if !version.lanes.is_empty() {
+            // Gauges have no label for the lane: they show the worse of both.
+            if let Some(report) = worst {
+                self.metrics.show(id, &states, &report, &self.config.always_scored);
                 self.metrics.closed(id, now_us, bytes);
             }
         }

@@ -48,7 +48,9 @@ fn version() -> TappedVersion {
 impl Rig {
     fn new(folder: Option<&Path>) -> Rig {
         let (registry, seen) = (Registry::new(), Arc::new(Mutex::new(Vec::new())));
-        let config = DriftConfig { folder: folder.map(Path::to_owned), ..DriftConfig::default() };
+        let windows = vec![Window::Pane, Window::Last(Duration::from_secs(3_600))];
+        let folder = folder.map(Path::to_owned);
+        let config = DriftConfig { folder, windows, ..DriftConfig::default() };
         let sink = Arc::clone(&seen);
         let monitor =
             Monitor::new(config, &registry, Box::new(move |transition| sink.lock().push(transition)))
@@ -146,13 +148,13 @@ fn clean_traffic_is_ok_a_shift_is_drift_and_its_end_resolves() {
     assert!(metrics.contains(r#"weir_drift_rows_total{model="taxi",result="profiled",version="3"} 6000"#));
     let summary = &rig.monitor.drifting()[0];
     assert_eq!((summary.state, summary.features), (DriftState::Drift, [0, 2, 0, 1]));
-    // The windows of hours still hold the shift until enough clean panes cover it.
-    (0..30).for_each(|_| rig.pane(0.0, Route::Default));
+    // The last hour still holds the shift, until it is over.
+    (0..20).for_each(|_| rig.pane(0.0, Route::Default));
     assert_eq!(rig.monitor.drifting()[0].state, DriftState::Ok, "{:?}", rig.news());
     assert!(rig.news().last().is_none_or(|last| last == "whole: drift -> ok" || last == "whole: warn -> ok"));
     assert!(!rig.metrics().contains("weir_drift_score"));
     let report = rig.monitor.report_at(&id(), Lane::Main, Window::Pane, rig.now_us).unwrap();
-    assert_eq!((report.current_rows, report.features[0].history.len()), (1_000.0, 36));
+    assert_eq!((report.current_rows, report.features[0].history.len()), (1_000.0, 26));
 }
 
 #[test]
