@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::config::Config;
 use super::follow::replica;
@@ -112,7 +114,9 @@ fn drift(settings: &Settings, folder: &Path) -> Result<Option<DriftConfig>, Sett
 pub(super) struct Watch {
     pub(super) monitoring: Arc<Monitoring>,
     /// Labels of what was answered.
-    pub(super) labels: Arc<LabelStore>,
+    labels: Arc<LabelStore>,
+    /// Sends labels to the store until it is told to stop.
+    sending: (oneshot::Sender<()>, JoinHandle<()>),
 }
 
 impl Watch {
@@ -145,7 +149,12 @@ impl Watch {
             monitoring.watch_drift(Monitor::start(drift, metrics, Box::new(tell))?);
         }
         engine.watch(Arc::clone(&monitoring) as Arc<dyn TapSource>);
-        Ok(Some(Watch { monitoring, labels }))
+        let (stop, stopped) = oneshot::channel::<()>();
+        let sender = Arc::clone(&labels).run(async {
+            // Stopped, or the server is gone: both are the end.
+            stopped.await.ok();
+        });
+        Ok(Some(Watch { monitoring, labels, sending: (stop, tokio::spawn(sender)) }))
     }
 
     /// Opens its doors.
@@ -162,7 +171,13 @@ impl Watch {
     /// Writes what waits, off the async threads.
     pub(super) async fn end(watch: Option<Watch>) {
         let Some(watch) = watch else { return };
-        let ended = tokio::task::spawn_blocking(move || watch.monitoring.stop(END));
+        let (stop, sending) = watch.sending;
+        stop.send(()).ok();
+        if tokio::time::timeout(END, sending).await.is_err() {
+            tracing::warn!("labels wait for the store; they are sent after the next start");
+        }
+        let monitoring = watch.monitoring;
+        let ended = tokio::task::spawn_blocking(move || monitoring.stop(END));
         if ended.await.is_err() {
             tracing::error!("what watches traffic did not end well");
         }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::columns::{ColumnArgs, open, warn};
 use super::compat::{self, CompatArg};
+use super::show::ShowArgs;
 use crate::app::cli::say;
 use crate::app::registry::exit::{Failure, finish};
 use crate::drift::baseline::Baseline;
@@ -24,13 +25,30 @@ const PROFILE_BYTES_MAX: u64 = 64 << 20;
 
 /// `weir drift`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(in crate::app) struct DriftArgs {
+    #[command(subcommand)]
+    live: Option<LiveCommand>,
+    #[command(flatten)]
+    files: FileArgs,
+}
+
+/// What is known without files.
+#[derive(Debug, Subcommand)]
+enum LiveCommand {
+    /// Show what a running server knows of a version's drift
+    Show(Box<ShowArgs>),
+}
+
+/// Two files and what to do with them.
+#[derive(Debug, Args)]
+struct FileArgs {
     /// What is compared with: a profile (.json), or data (.parquet, .csv, .tsv, .jsonl, a folder of .parquet)
-    #[arg(value_name = "BASE")]
-    base: PathBuf,
+    #[arg(value_name = "BASE", required = true)]
+    base: Option<PathBuf>,
     /// What is compared: data, or a folder that capture wrote
-    #[arg(value_name = "CURRENT")]
-    current: PathBuf,
+    #[arg(value_name = "CURRENT", required = true)]
+    current: Option<PathBuf>,
     /// Answer as JSON
     #[arg(long)]
     json: bool,
@@ -66,19 +84,37 @@ struct Pair {
 
 impl DriftArgs {
     pub(super) fn run(self) -> ExitCode {
+        match self.live {
+            Some(LiveCommand::Show(args)) => args.run(),
+            None => self.files.run(),
+        }
+    }
+}
+
+impl FileArgs {
+    fn run(self) -> ExitCode {
         finish(self.compare(), self.json)
     }
 
+    // clap sees to it that both are there.
+    fn base(&self) -> &Path {
+        self.base.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn current(&self) -> &Path {
+        self.current.as_deref().unwrap_or(Path::new(""))
+    }
+
     fn compare(&self) -> Result<(), Failure> {
-        let pair = match self.base.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
+        let pair = match self.base().extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
             true => self.with_profile()?,
             false => self.with_data()?,
         };
         let current = offline::count(&pair.current, &pair.baseline, &pair.columns);
         let current = current.map_err(|error| Failure::coded(&error))?;
         let subject = Subject {
-            subject: self.current.display().to_string(),
-            baseline: self.base.display().to_string(),
+            subject: self.current().display().to_string(),
+            baseline: self.base().display().to_string(),
             window: "file".to_owned(),
             from_us: 0,
             until_us: 0,
@@ -135,7 +171,7 @@ impl DriftArgs {
     }
 
     fn with_data(&self) -> Result<Pair, Failure> {
-        let (base, current) = (open(&self.base)?, open(&self.current)?);
+        let (base, current) = (open(self.base())?, open(self.current())?);
         let mut features = self.columns.of_table(&base)?;
         let mut missing = Vec::new();
         let mut columns = Vec::new();
@@ -156,8 +192,8 @@ impl DriftArgs {
     }
 
     fn with_profile(&self) -> Result<Pair, Failure> {
-        let profile = read_profile(&self.base)?;
-        let current = open(&self.current)?;
+        let profile = read_profile(self.base())?;
+        let current = open(self.current())?;
         let (mut missing, mut columns, mut features) = (Vec::new(), Vec::new(), Vec::new());
         for feature in profile.features() {
             let found = self.find(&feature.name, &current);
@@ -183,12 +219,12 @@ impl DriftArgs {
     }
 
     fn check(&self, missing: &[String], columns: &[usize]) -> Result<(), Failure> {
-        warn(&format!("{} has no column for", self.current.display()), missing);
+        warn(&format!("{} has no column for", self.current().display()), missing);
         match columns.is_empty() {
             true => Err(Failure::usage(format!(
                 "{} and {} have no column in common",
-                self.base.display(),
-                self.current.display()
+                self.base().display(),
+                self.current().display()
             ))),
             false => Ok(()),
         }

@@ -7,6 +7,7 @@ mod columns;
 mod compare;
 mod compat;
 mod profile;
+mod show;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
 //! `weir profile-data`: a baseline of data, for a file, for a version in the registry, or for both.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,11 +17,18 @@ use crate::drift::baseline::Baseline;
 use crate::drift::offline::{Wanted, profile};
 use crate::drift::table::{Kind, Table};
 use crate::model::features::{Derive, Feature, FeatureKind, features};
+use crate::model::settings::{SETTINGS_BYTES_MAX, parse_model_toml};
 use crate::model::{Dim, Signature, TensorSpec};
 use crate::registry::ops::{self, annotate};
 use crate::registry::record::{TensorRecord, VersionRecord};
 use crate::registry::{Registry, blobs};
 use crate::tensor::DataType;
+
+/// A version's own settings.
+const MODEL_TOML: &str = "model.toml";
+
+/// Names of elements by tensor.
+type FeatureNames = BTreeMap<String, Vec<String>>;
 
 /// `weir profile-data`.
 #[derive(Debug, Args)]
@@ -55,7 +63,8 @@ impl ProfileArgs {
         target.version()?;
         let registry = self.change.registry.open().await?;
         let (version, state) = target.find(&registry).await?;
-        let features = of_record(&state.live(version)?.record);
+        let record = &state.live(version)?.record;
+        let features = of_record(record, &feature_names(&registry, record).await?);
         let table = open(&self.file)?;
         let wanted = self.wanted(&table, &features)?;
         let baseline = self.make(&table, &wanted)?;
@@ -141,14 +150,25 @@ impl ProfileArgs {
     }
 }
 
-/// The features of a version as it was registered.
-///
-/// Names that a deployment's configuration gives to the elements of a row are not known here; `--map` gives them.
-fn of_record(record: &VersionRecord) -> Vec<Feature> {
+/// The names that the version's own `model.toml` gives to the elements of rows.
+async fn feature_names(registry: &Registry, record: &VersionRecord) -> Result<FeatureNames, Failure> {
+    let Some(file) = record.files.iter().find(|file| file.path == MODEL_TOML) else {
+        return Ok(FeatureNames::new());
+    };
+    let bytes = blobs::read_small(registry.store(), file, SETTINGS_BYTES_MAX as u64).await;
+    let bytes = bytes.map_err(anyhow::Error::from)?;
+    let parsed =
+        parse_model_toml(&String::from_utf8_lossy(&bytes), MODEL_TOML).map_err(anyhow::Error::from)?;
+    Ok(parsed.config.monitoring.feature_names)
+}
+
+/// The features of a version as it was registered. Names that only a deployment gives are not known here; `--map` gives
+/// them.
+fn of_record(record: &VersionRecord, names: &FeatureNames) -> Vec<Feature> {
     let specs = |tensors: &[TensorRecord]| tensors.iter().filter_map(spec).collect();
     let signature = Signature { inputs: specs(&record.inputs), outputs: specs(&record.outputs) };
     let is_batched = record.inputs.iter().all(|tensor| tensor.shape.first() == Some(&-1));
-    features(&signature, is_batched && !record.inputs.is_empty(), &Default::default())
+    features(&signature, is_batched && !record.inputs.is_empty(), names)
 }
 
 fn spec(tensor: &TensorRecord) -> Option<TensorSpec> {

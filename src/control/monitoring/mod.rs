@@ -20,14 +20,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde_json::Value;
 
 pub use self::baselines::{BASELINE_FILE, follow};
 use self::tap::Both;
 use super::announce::Announcer;
 use crate::capture::{Capture, CaptureError, CaptureStatus};
 use crate::drift::monitor::{Lane, Monitor, Transition};
-use crate::drift::render;
+use crate::drift::report::DriftReport;
 use crate::error::{Code, Coded};
 use crate::infer::{Tap, TapSource, TappedVersion};
 use crate::model::monitoring::CaptureConfig;
@@ -80,6 +79,9 @@ impl Coded for MonitoringError {
     }
 }
 
+/// How a report is shown: those who ask over HTTP get what the command line shows of files.
+pub use crate::drift::render;
+
 /// Which report is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct ReportQuery<'a> {
@@ -117,11 +119,11 @@ impl Monitoring {
         self.drift.get_or_init(|| monitor);
     }
 
-    /// What is known of the drift of a version, in the shape of `weir drift --json`.
+    /// What is known of the drift of a version.
     ///
     /// # Errors
     /// [`MonitoringError`]: nothing is watched, the version has no baseline, or there is no such window.
-    pub fn drift(&self, id: &ModelId, query: ReportQuery<'_>) -> Result<Value, MonitoringError> {
+    pub fn drift(&self, id: &ModelId, query: ReportQuery<'_>) -> Result<DriftReport, MonitoringError> {
         let monitor = self.monitor()?;
         let known = monitor.windows();
         let wanted = match query.window {
@@ -133,9 +135,7 @@ impl Monitoring {
             known: known.iter().map(|window| window.name()).collect::<Vec<_>>().join(", "),
         })?;
         let lane = if query.is_canary { Lane::Canary } else { Lane::Main };
-        let report =
-            monitor.report(id, lane, window).ok_or_else(|| MonitoringError::NoBaseline(id.clone()))?;
-        Ok(render::json(&report))
+        monitor.report(id, lane, window).ok_or_else(|| MonitoringError::NoBaseline(id.clone()))
     }
 
     /// Makes the baseline of a version of its next `rows` rows.

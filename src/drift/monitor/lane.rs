@@ -12,6 +12,7 @@ use crate::drift::baseline::{Baseline, Current};
 use crate::drift::config::{DriftConfig, Window};
 use crate::drift::decide::hold::{Held, overall};
 use crate::drift::decide::{Decisions, Rules, Subject, compare};
+use crate::drift::offline::name_unseen;
 use crate::drift::pane::{PaneLimits, Panes, write_whole};
 use crate::drift::profile::Sampling;
 use crate::drift::report::{DriftReport, DriftState, FeatureReport};
@@ -162,7 +163,9 @@ impl LaneState {
             from_us: first_us.unwrap_or(from_us).max(from_us),
             until_us,
         };
-        compare(&self.baseline, &current, rules, subject)
+        let mut report = compare(&self.baseline, &current, rules, subject);
+        name_unseen(&mut report, &current);
+        report
     }
 
     fn remember(&mut self, report: &DriftReport) {

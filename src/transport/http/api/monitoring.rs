@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
-use axum::response::Response;
-use http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -12,7 +13,7 @@ use super::ApiState;
 use super::caller::{Body, Caller, json};
 use super::failure::{ApiError, ErrorBody};
 use crate::access::Role;
-use crate::control::monitoring::{MonitoringError, ReportQuery};
+use crate::control::monitoring::{MonitoringError, ReportQuery, render};
 use crate::error::Code;
 use crate::model::monitoring::{CaptureConfig, CaptureMode, Privacy};
 use crate::protocol::status::Failure;
@@ -39,6 +40,9 @@ pub(super) struct DriftQuery {
     /// Whether the requests that a traffic split sent to a canary are meant.
     #[serde(default)]
     canary: bool,
+    /// `json`, `text` or `html`; `json` when it is absent.
+    #[serde(default)]
+    format: String,
 }
 
 /// Compare what a version is sent and answers with its baseline
@@ -54,8 +58,22 @@ pub(super) async fn drift(
 ) -> Result<Response, ApiError> {
     caller.read(&state, Some(&model))?;
     let id = state.control.served(&model, &query.version)?;
-    let query = ReportQuery { window: &query.window, is_canary: query.canary };
-    Ok(json(&state.control.monitoring()?.drift(&id, query)?))
+    let asked = ReportQuery { window: &query.window, is_canary: query.canary };
+    let report = state.control.monitoring()?.drift(&id, asked)?;
+    let (content_type, text) = match &*query.format {
+        "" | "json" => return Ok(json(&render::json(&report))),
+        "text" => ("text/plain; charset=utf-8", render::text(&report)),
+        "html" => ("text/html; charset=utf-8", render::html(&report)),
+        _ => return Err(ApiError::new(Code::InvalidArgument, "'format' must be json, text or html")),
+    };
+    let mut response = text.into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // A page holds values that clients sent: it may show itself and do nothing.
+    let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; sandbox");
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    Ok(response)
 }
 
 /// How many rows to learn from.
