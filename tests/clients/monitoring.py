@@ -1,6 +1,7 @@
 """A model's life under watch: train on a table, send it traffic like the table or unlike it, train again on what was captured.
 
-    python monitoring.py train TABLE.csv|DATASET_DIR OUT_DIR     writes model.onnx and model.toml, prints its accuracy
+    python monitoring.py train TABLE.csv|DATASET_DIR OUT_DIR [C]
+        writes model.onnx and model.toml, prints its accuracy; C is the classifier's
     python monitoring.py traffic HTTP MODEL TABLE.csv ROWS SEED KIND [LABELS.jsonl]
         KIND is clean or shifted; requests of 25 rows carry ids, and their labels go to the file
 
@@ -41,7 +42,7 @@ def read_dataset(folder):
     return rows
 
 
-def train(source, out):
+def train(source, out, strength="1.0"):
     import numpy as np
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
@@ -63,7 +64,7 @@ def train(source, out):
             ("words", OneHotEncoder(handle_unknown="ignore", sparse_output=False), [4, 5]),
         ]
     )
-    classifier = LogisticRegression(max_iter=2000)
+    classifier = LogisticRegression(C=float(strength), max_iter=2000)
     pipeline = Pipeline([("prepare", prepare), ("classify", classifier)]).fit(x, species)
     types = [(key, FloatTensorType([None, 1])) for key in NUMBERS] + [(key, StringTensorType([None, 1])) for key in WORDS]
     model = convert_sklearn(pipeline, initial_types=types, options={id(classifier): {"zipmap": False}})

@@ -14,6 +14,7 @@ mod drift_cli;
 mod faulty_store;
 mod grpc;
 mod hostile;
+mod monitoring;
 #[path = "../support/onnx_file.rs"]
 mod onnx_file;
 mod operations;

@@ -209,14 +209,26 @@ pub(crate) fn run(command: &mut Command) -> String {
     text
 }
 
-/// promtool comes with Debian's prometheus package. Where that is not installed, the package is unpacked under the
-/// target folder; where it cannot be had either, the check is skipped, unless `WEIR_TEST_REQUIRE_TOOLS` is set.
+/// promtool, which comes with Debian's prometheus package.
 pub(crate) fn promtool() -> Option<PathBuf> {
-    if Command::new("promtool").arg("--version").output().is_ok() {
-        return Some("promtool".into());
+    of_prometheus("promtool")
+}
+
+/// Prometheus itself, of the same package.
+pub(crate) fn prometheus() -> Option<PathBuf> {
+    of_prometheus("prometheus")
+}
+
+/// A program of Debian's prometheus package. Where that is not installed, the package is unpacked under the target folder;
+/// where it cannot be had either, the check is skipped, unless `WEIR_TEST_REQUIRE_TOOLS` is set.
+fn of_prometheus(program: &str) -> Option<PathBuf> {
+    static FETCHING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = FETCHING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if Command::new(program).arg("--version").output().is_ok() {
+        return Some(program.into());
     }
     let folder = target_dir().join("prometheus");
-    let tool = folder.join("usr/bin/promtool");
+    let tool = folder.join("usr/bin").join(program);
     if !tool.exists() {
         std::fs::create_dir_all(&folder).ok()?;
         let fetched = Command::new("apt-get").args(["download", "prometheus"]).current_dir(&folder).status();
@@ -228,7 +240,7 @@ pub(crate) fn promtool() -> Option<PathBuf> {
         }
     }
     let found = tool.exists();
-    assert!(found || std::env::var_os("WEIR_TEST_REQUIRE_TOOLS").is_none(), "promtool is not to be had");
+    assert!(found || std::env::var_os("WEIR_TEST_REQUIRE_TOOLS").is_none(), "{program} is not to be had");
     found.then_some(tool)
 }
 

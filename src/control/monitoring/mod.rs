@@ -116,7 +116,8 @@ impl Monitoring {
 
     /// Watches drift, too. Only the first call counts.
     pub fn watch_drift(&self, monitor: Arc<Monitor>) {
-        self.drift.get_or_init(|| monitor);
+        let outliers = Arc::clone(self.drift.get_or_init(|| monitor));
+        self.capture.keep_outliers(Arc::new(move |id, observation| outliers.is_outlier(id, observation)));
     }
 
     /// What is known of the drift of a version.
@@ -188,7 +189,11 @@ impl TapSource for Monitoring {
         let drift = self.drift.get().and_then(|monitor| {
             let tap = monitor.tap(version)?;
             if let Some(folder) = folder {
-                baselines::from_folder(monitor, &version.id, folder);
+                let is_registered = self.revisions.lock().contains_key(&version.id.name);
+                // Where the registry has spoken, its word counts.
+                if !is_registered || monitor.baseline(&version.id).is_none() {
+                    baselines::from_folder(monitor, &version.id, folder);
+                }
             }
             Some(tap)
         });

@@ -11,6 +11,7 @@
 
 mod lane;
 mod learn;
+mod outlier;
 mod transition;
 mod values;
 mod version;
@@ -27,8 +28,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+use self::outlier::{Outliers, Ranges};
 use self::values::Reader;
-use self::version::VersionState;
+use self::version::{Counted, VersionState};
 use super::baseline::Baseline;
 use super::config::{DriftConfig, Window};
 use super::decide::Rules;
@@ -57,6 +59,7 @@ pub struct Monitor {
     metrics: DriftMetrics,
     on_transition: OnTransition,
     state: Mutex<State>,
+    outliers: Outliers,
     /// Dropping it ends the thread.
     alive: Mutex<Option<SyncSender<()>>>,
 }
@@ -133,6 +136,7 @@ impl Monitor {
             config,
             on_transition,
             state: Mutex::default(),
+            outliers: Outliers::default(),
             alive: Mutex::default(),
         }))
     }
@@ -182,17 +186,21 @@ impl Monitor {
         entry.tapped(version, &self.config);
         let token = entry.tap.upgrade().unwrap_or_default();
         entry.tap = Arc::downgrade(&token);
-        Some(Arc::new(DriftTap {
+        let tap = DriftTap {
             monitor: Arc::downgrade(self),
             id: Arc::new(version.id.clone()),
             active: Arc::clone(&entry.active),
             _token: token,
-        }))
+        };
+        self.show_ranges(&state);
+        Some(Arc::new(tap))
     }
 
     /// Compares a version with a baseline from now on. What was seen against the same baseline before counts on.
     pub fn set_baseline(&self, id: &ModelId, baseline: Baseline) {
-        entry(&mut self.state.lock(), id).set_baseline(Arc::new(baseline), &self.config);
+        let mut state = self.state.lock();
+        entry(&mut state, id).set_baseline(Arc::new(baseline), &self.config);
+        self.show_ranges(&state);
     }
 
     /// Learns the baseline of a version from its next `rows` rows. What it is compared with now is given up.
@@ -245,6 +253,16 @@ impl Monitor {
             .collect()
     }
 
+    /// Whether an input of a request lies beyond all that its version's baseline has seen. Waits for nothing.
+    pub fn is_outlier(&self, id: &ModelId, observation: &Observation) -> bool {
+        self.outliers.is_outlier(id, observation)
+    }
+
+    fn show_ranges(&self, state: &State) {
+        let ranges = state.versions.iter().filter_map(|(id, version)| Some((id.clone(), version.ranges()?)));
+        self.outliers.replace(ranges.collect::<BTreeMap<ModelId, Arc<Ranges>>>());
+    }
+
     fn pane_us(&self) -> i64 {
         i64::try_from(self.config.pane.as_micros()).unwrap_or(i64::MAX / 4).max(1)
     }
@@ -255,10 +273,14 @@ impl Monitor {
             let State { versions, reader, .. } = state;
             let Some(version) = versions.get_mut(&*id) else { continue };
             let (counted, written) = version.count(&observation, reader, &self.config);
+            let is_learned = counted == Counted::Learned && version.baseline.is_some();
             self.metrics.rows(&id, counted.as_str(), observation.rows);
             if let Err(error) = written {
                 tracing::warn!(model = %id.name, version = %id.version, %error, "a learned baseline was not written");
                 self.metrics.write_failed(&id);
+            }
+            if is_learned {
+                self.show_ranges(state);
             }
         }
     }

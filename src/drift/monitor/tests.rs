@@ -244,3 +244,14 @@ fn the_thread_ends_with_the_monitor() {
         thread::yield_now();
     }
 }
+
+#[test]
+fn numbers_beyond_the_baseline_are_outliers() {
+    let mut rig = Rig::learned(None);
+    let (id, inside) = (id(), rig.observation(10, 0.0, Route::Default));
+    assert!(!rig.monitor.is_outlier(&id, &inside));
+    let outside = rig.observation(10, 1_000.0, Route::Default);
+    assert!(rig.monitor.is_outlier(&id, &outside));
+    let other = ModelId { name: "other".parse().unwrap(), ..id };
+    assert!(!rig.monitor.is_outlier(&other, &outside));
+}

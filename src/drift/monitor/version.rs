@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 
 use super::lane::{LaneState, version_folder};
 use super::learn::Learning;
+use super::outlier::Ranges;
 use super::transition::Lane;
 use super::values::{Reader, Sink};
 use crate::drift::baseline::{Baseline, Current};
@@ -113,6 +114,12 @@ impl VersionState {
         self.baseline = None;
         self.lanes.clear();
         self.settle(config);
+    }
+
+    /// What its numeric inputs lie between, by its baseline.
+    pub(super) fn ranges(&self) -> Option<Arc<Ranges>> {
+        let baseline = self.baseline.as_ref()?;
+        Some(Arc::new(Ranges::new(&self.features, baseline, self.is_batched)))
     }
 
     fn settle(&mut self, config: &DriftConfig) {

@@ -1,0 +1,244 @@
+//! A watched model's whole life with real programs: trained, registered with a baseline, served, sent traffic that is like the
+//! table and traffic that is not, alerted by a real Prometheus, rolled back, and trained anew on what was captured.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{Server, get, post, prometheus, python, root, run, until};
+
+/// Everything in one folder, and how to call the program on it.
+struct House {
+    folder: tempfile::TempDir,
+    python: PathBuf,
+}
+
+/// A real Prometheus, stopped by its own process id.
+struct Prometheus {
+    child: Child,
+    address: String,
+}
+
+impl House {
+    fn open() -> House {
+        House { folder: tempfile::tempdir().unwrap(), python: python("requirements-monitoring.txt") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn table(&self) -> PathBuf {
+        root().join("models/penguins/penguins.csv")
+    }
+
+    /// Runs `weir ARGS` on the registry, and returns what it says.
+    fn weir(&self, args: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        run(command.args(args).env("WEIR_REGISTRY", self.path("registry")).current_dir(self.folder.path()))
+    }
+
+    /// Runs the script of the model's life; its last line is JSON.
+    fn script(&self, args: &[&str]) -> Value {
+        let script = root().join("tests/clients/monitoring.py");
+        let said = run(Command::new(&self.python).arg(script).args(args).current_dir(self.folder.path()));
+        let line = said.lines().rev().find(|line| line.starts_with('{')).unwrap_or_default();
+        serde_json::from_str(line).unwrap_or_else(|_| panic!("{said}"))
+    }
+
+    /// Trains, registers and profiles a version from a table or a data set.
+    fn version(&self, number: u64, source: &Path, more: &[&str]) -> Value {
+        let out = format!("v{number}");
+        // Each has a strength of its own: the same bytes would be the same version.
+        let strength = (1.0 / number as f64).to_string();
+        let trained = self.script(&["train", source.to_str().unwrap(), &out, &strength]);
+        let mut args = vec!["register", &out, "--name", "penguins", "--reason", "trained"];
+        args.extend(more);
+        self.weir(&args);
+        let (table, target) = (self.table(), format!("penguins@{number}"));
+        let args =
+            ["profile-data", table.to_str().unwrap(), "--model", &target, "--reason", "its training data"];
+        self.weir(&args);
+        trained
+    }
+
+    fn server(&self) -> Server {
+        let (registry, cache, watched) = (self.path("registry"), self.path("cache"), self.path("monitoring"));
+        Server::start(&[
+            Path::new("--registry"),
+            &registry,
+            Path::new("--registry-cache-dir"),
+            &cache,
+            Path::new("--monitoring-dir"),
+            &watched,
+            Path::new("--capture-mode=durable"),
+            Path::new("--capture-rotate-interval=1s"),
+            Path::new("--drift-pane=1s"),
+        ])
+    }
+
+    /// Sends `rows` rows, with their labels kept in a file.
+    fn traffic(&self, server: &Server, rows: usize, seed: usize, kind: &str) {
+        let (table, rows, seed) = (self.table(), rows.to_string(), seed.to_string());
+        let table = table.to_str().unwrap();
+        let args = ["traffic", &server.http, "penguins", table, &rows, &seed, kind, "labels.jsonl"];
+        let answered = self.script(&args);
+        assert_eq!(answered["rows"].to_string(), rows, "{answered}");
+    }
+
+    /// Waits until the version's drift is `state` while traffic of `kind` comes, and returns the report.
+    fn until_drift(&self, server: &Server, version: &str, kind: &str, state: &str) -> Value {
+        let mut report = Value::Null;
+        let mut seed = 1000 * usize::from(kind == "shifted");
+        until(&format!("version {version} is {state}"), || {
+            seed += 1;
+            self.traffic(server, 1000, seed, kind);
+            report = drift(server, version);
+            report["state"] == state
+        });
+        report
+    }
+}
+
+fn drift(server: &Server, version: &str) -> Value {
+    let path = format!("/api/v1/models/penguins/drift?version={version}&window=deploy");
+    let (status, body) = get(&server.http, &path).unwrap();
+    if status == 200 { serde_json::from_str(&body).unwrap() } else { Value::Null }
+}
+
+/// Names of the features in a state.
+fn features(report: &Value, state: &str) -> Vec<String> {
+    let features = report["features"].as_array().unwrap().iter();
+    features.filter(|f| f["state"] == state).map(|f| f["name"].as_str().unwrap().to_owned()).collect()
+}
+
+impl Prometheus {
+    /// Scrapes `server` every second by the shipped rules.
+    fn start(program: &Path, house: &House, server: &Server) -> Prometheus {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let rules = root().join("monitoring/weir.rules.yml");
+        let config = format!(
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [{rules:?}]\nscrape_configs:\n  \
+             - job_name: weir\n    static_configs: [{{ targets: [{:?}] }}]\n",
+            server.metrics
+        );
+        std::fs::write(house.path("prometheus.yml"), config).unwrap();
+        let child = Command::new(program)
+            .arg(format!("--config.file={}", house.path("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", house.path("tsdb").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let prometheus = Prometheus { child, address };
+        until("Prometheus answers", || {
+            get(&prometheus.address, "/-/ready").is_ok_and(|(status, _)| status == 200)
+        });
+        prometheus
+    }
+
+    /// Versions for which `WeirDrift` fires.
+    fn alerts(&self) -> Vec<String> {
+        let Ok((200, body)) = get(&self.address, "/api/v1/alerts") else { return Vec::new() };
+        // The answer may come in chunks; the JSON begins and ends with braces.
+        let (from, to) = (body.find('{').unwrap_or(0), body.rfind('}').map_or(0, |at| at + 1));
+        let answer: Value = serde_json::from_str(body.get(from..to).unwrap_or_default()).unwrap_or_default();
+        let alerts = answer["data"]["alerts"].as_array().cloned().unwrap_or_default();
+        let is_drift =
+            |alert: &&Value| alert["labels"]["alertname"] == "WeirDrift" && alert["state"] == "firing";
+        alerts
+            .iter()
+            .filter(is_drift)
+            .map(|alert| alert["labels"]["version"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn drift_is_seen_alerted_rolled_back_and_trained_away() {
+    let Some(program) = prometheus() else { return };
+    let house = House::open();
+    house.version(1, &house.table(), &[]);
+    house.version(2, &house.table(), &[]);
+    house.weir(&["deploy", "penguins@1", "--reason", "first", "--rollback-window", "1s"]);
+    let server = house.server();
+    let prometheus = Prometheus::start(&program, &house, &server);
+
+    // Traffic like the table: every feature is ok, and nothing is alerted.
+    let report = house.until_drift(&server, "1", "clean", "ok");
+    assert!(features(&report, "ok").len() >= 7, "{report}");
+    assert_eq!(server.metric("weir_drift_state{model=\"penguins\",state=\"drift\",version=\"1\"}"), 0.0);
+
+    // The next version's pipeline sends another unit, holes and a word that nobody knows.
+    house.weir(&["deploy", "penguins@2", "--reason", "second", "--rollback-window", "1s", "--wait"]);
+    let report = house.until_drift(&server, "2", "shifted", "drift");
+    let drifted = features(&report, "drift");
+    for feature in ["in.body_mass_g", "in.bill_depth_mm", "in.island"] {
+        assert!(drifted.iter().any(|found| found == feature), "{feature} is not among {drifted:?}");
+    }
+    assert!(!drifted.iter().any(|found| found == "in.bill_length_mm" || found == "in.sex"), "{drifted:?}");
+    assert!(server.metric("weir_drift_state{model=\"penguins\",state=\"drift\",version=\"2\"}") >= 3.0);
+    until("Prometheus alerts", || prometheus.alerts().iter().any(|version| version == "2"));
+    assert!(!prometheus.alerts().iter().any(|version| version == "1"));
+    let mut events = String::new();
+    until("the event is written", || {
+        events = house.weir(&["events", "replay", "penguins", "--from", "1", "--json"]);
+        events.contains("io.weir.drift.detected")
+    });
+    assert!(events.contains("in.body_mass_g"), "{events}");
+    let shown = house.weir(&["drift", "show", "penguins", "--url", &format!("http://{}", server.http)]);
+    assert!(shown.contains("in.body_mass_g") && shown.contains("drift"), "{shown}");
+
+    // Rolled back: the version that is served has no drift, and the alert clears.
+    house.weir(&["rollback", "penguins", "--reason", "drift", "--wait"]);
+    house.until_drift(&server, "1", "clean", "ok");
+    until("the alert clears", || prometheus.alerts().is_empty());
+
+    // Labels of all of it come in, late. Those of unknown requests harm nobody.
+    let labels = std::fs::read(house.path("labels.jsonl")).unwrap();
+    for part in labels.split_inclusive(|byte| *byte == b'\n').collect::<Vec<_>>().chunks(5000) {
+        let (status, answer) =
+            post(&server.http, "/api/v1/models/penguins/feedback", "", &part.concat()).unwrap();
+        assert_eq!(status, 200, "{answer}");
+    }
+    drop(prometheus);
+    assert_eq!(server.stop().0, Some(0));
+
+    // What was captured becomes the next training set, and the registry knows where the next version comes from.
+    let store = house.path("monitoring/store");
+    let store = store.to_str().unwrap();
+    let built = house.weir(&[
+        "dataset",
+        "build",
+        "--capture",
+        store,
+        "--model",
+        "penguins",
+        "--labels",
+        "required",
+        "--out",
+        "ds",
+    ]);
+    assert!(built.contains("sha256"), "{built}");
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(house.path("ds/dataset.json")).unwrap()).unwrap();
+    assert!(manifest.to_string().contains("penguins"), "{manifest}");
+    let dataset = format!("train={}@1", house.path("ds").display());
+    let trained = house.version(3, &house.path("ds"), &["--dataset", &dataset]);
+    assert!(trained["rows"].as_u64().unwrap() > 300, "{trained}");
+    assert!(trained["accuracy"].as_f64().unwrap() > 0.9, "{trained}");
+    let lineage = house.weir(&["lineage", "penguins@3"]);
+    assert!(lineage.contains("/ds@1"), "{lineage}");
+    let good = house.weir(&["performance", "--capture", store, "--model", "penguins"]);
+    assert!(good.contains("0.9") || good.contains("1.0"), "{good}");
+}
