@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::format::{self, FormatError};
 use super::profile::{Profile, ProfileError, Sampling, Value};
+use crate::model::features::{Derive, Feature, Side};
+use crate::tensor::DataType;
 
 /// Most features of a baseline.
 pub const FEATURES_MAX: usize = 10_000;
@@ -46,6 +48,33 @@ impl Baseline {
     /// The position of a feature.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.features.iter().position(|feature| &*feature.name == name)
+    }
+
+    /// The position of a version's feature. Training data call an input `age` that a version calls `in.age`; both are the same.
+    pub fn position_of(&self, feature: &Feature) -> Option<usize> {
+        let plain = match feature.side {
+            Side::Input => feature.name.strip_prefix(Side::Input.prefix()),
+            Side::Output => None,
+        };
+        self.position(&feature.name).or_else(|| self.position(plain?))
+    }
+
+    /// The same baseline for a version with `features`: numbers that it is sent as 32-bit floats are counted where the rows of
+    /// the baseline were. Keeps the digest, since it says the same.
+    pub fn for_version(&self, features: &[Feature]) -> Baseline {
+        let mut baseline = self.clone();
+        for feature in features.iter().filter(|feature| feature.dtype == DataType::Fp32) {
+            let Some(found) = self.position_of(feature).and_then(|at| baseline.features.get_mut(at)) else {
+                continue;
+            };
+            if let Profile::Numeric(profile) = &found.profile
+                && matches!(feature.derive, Derive::Element(_))
+                && let Some(rounded) = profile.for_floats()
+            {
+                found.profile = Profile::Numeric(rounded);
+            }
+        }
+        baseline
     }
 
     /// The weight of all its rows: their number where rows have no weight.

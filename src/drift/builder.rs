@@ -71,6 +71,7 @@ impl BaselineBuilder {
 
     /// Adds a value of the feature at `position`, which stands for `weight` rows.
     pub fn push(&mut self, position: usize, value: Value<'_>, weight: f64) {
+        let value = value.or_missing();
         match self.features.get_mut(position) {
             Some(First::Numeric(quantiles)) => match value {
                 // A weight below 1 still says that the value occurs.

@@ -88,15 +88,16 @@ impl House {
         assert_eq!(answered["rows"].to_string(), rows, "{answered}");
     }
 
-    /// Waits until the version's drift is `state` while traffic of `kind` comes, and returns the report.
-    fn until_drift(&self, server: &Server, version: &str, kind: &str, state: &str) -> Value {
+    /// Waits until `count` features of the version are in `state`, and none is unknown, while traffic of `kind` comes;
+    /// returns the report.
+    fn until_drift(&self, server: &Server, version: &str, kind: &str, (count, state): (u64, &str)) -> Value {
         let mut report = Value::Null;
         let mut seed = 1000 * usize::from(kind == "shifted");
         until(&format!("version {version} is {state}"), || {
             seed += 1;
             self.traffic(server, 1000, seed, kind);
             report = drift(server, version);
-            report["state"] == state
+            report["counts"][state].as_u64() >= Some(count) && report["counts"]["insufficient"] == 0
         });
         report
     }
@@ -175,13 +176,13 @@ fn drift_is_seen_alerted_rolled_back_and_trained_away() {
     let prometheus = Prometheus::start(&program, &house, &server);
 
     // Traffic like the table: every feature is ok, and nothing is alerted.
-    let report = house.until_drift(&server, "1", "clean", "ok");
-    assert!(features(&report, "ok").len() >= 7, "{report}");
+    let report = house.until_drift(&server, "1", "clean", (6, "ok"));
+    assert_eq!((&report["state"], features(&report, "ok").len()), (&"ok".into(), 6), "the inputs: {report}");
     assert_eq!(server.metric("weir_drift_state{model=\"penguins\",state=\"drift\",version=\"1\"}"), 0.0);
 
     // The next version's pipeline sends another unit, holes and a word that nobody knows.
     house.weir(&["deploy", "penguins@2", "--reason", "second", "--rollback-window", "1s", "--wait"]);
-    let report = house.until_drift(&server, "2", "shifted", "drift");
+    let report = house.until_drift(&server, "2", "shifted", (3, "drift"));
     let drifted = features(&report, "drift");
     for feature in ["in.body_mass_g", "in.bill_depth_mm", "in.island"] {
         assert!(drifted.iter().any(|found| found == feature), "{feature} is not among {drifted:?}");
@@ -192,7 +193,7 @@ fn drift_is_seen_alerted_rolled_back_and_trained_away() {
     assert!(!prometheus.alerts().iter().any(|version| version == "1"));
     let mut events = String::new();
     until("the event is written", || {
-        events = house.weir(&["events", "replay", "penguins", "--from", "1", "--json"]);
+        events = house.weir(&["events", "tail", "--lines", "100", "--json"]);
         events.contains("io.weir.drift.detected")
     });
     assert!(events.contains("in.body_mass_g"), "{events}");
@@ -201,7 +202,7 @@ fn drift_is_seen_alerted_rolled_back_and_trained_away() {
 
     // Rolled back: the version that is served has no drift, and the alert clears.
     house.weir(&["rollback", "penguins", "--reason", "drift", "--wait"]);
-    house.until_drift(&server, "1", "clean", "ok");
+    house.until_drift(&server, "1", "clean", (6, "ok"));
     until("the alert clears", || prometheus.alerts().is_empty());
 
     // Labels of all of it come in, late. Those of unknown requests harm nobody.

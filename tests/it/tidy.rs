@@ -224,8 +224,10 @@ fn unsafe_stands_in_its_files_only() {
     for source in sources() {
         let allowed = UNSAFE_FILES.contains(&source.name.as_str());
         let uses = source.code.lines().any(|line| {
-            let words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-            words.into_iter().any(|word| matches!(word, "unsafe" | "unsafe_code"))
+            // A policy for browsers has a word of its own that begins so.
+            let line = line.replace("'unsafe-inline'", "");
+            let mut words = line.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            words.any(|word| matches!(word, "unsafe" | "unsafe_code"))
         });
         if uses && !allowed {
             defects.push(format!("{}: holds unsafe code", source.name));

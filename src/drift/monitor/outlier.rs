@@ -8,7 +8,6 @@ use arc_swap::ArcSwap;
 
 use super::values::{Reader, Sink};
 use crate::drift::baseline::Baseline;
-use crate::drift::decide::summary;
 use crate::drift::profile::{Profile, Value};
 use crate::infer::Observation;
 use crate::model::ModelId;
@@ -46,12 +45,12 @@ impl Ranges {
         let mut ranges = Ranges { features: Vec::new(), bounds: Vec::new(), is_batched };
         let of_input = features.iter().filter(|feature| feature.side == Side::Input);
         for feature in of_input.filter(|feature| matches!(feature.derive, Derive::Element(_))) {
-            let known = baseline.position(&feature.name).and_then(|at| baseline.features().get(at));
-            let Some(profile @ Profile::Numeric(_)) = known.map(|known| &known.profile) else { continue };
-            let summary = summary(profile);
-            if summary.min <= summary.max {
+            let known = baseline.position_of(feature).and_then(|at| baseline.features().get(at));
+            let Some(Profile::Numeric(profile)) = known.map(|known| &known.profile) else { continue };
+            // The edges of bins, which fit the datatype; the last one is behind the maximum.
+            if let [low, .., behind] = profile.bins().edges() {
                 ranges.features.push(feature.clone());
-                ranges.bounds.push((summary.min, summary.max));
+                ranges.bounds.push((*low, *behind));
             }
         }
         ranges
@@ -73,7 +72,7 @@ impl Sink for Finder<'_> {
     fn numbers(&mut self, feature: usize, numbers: &[f64]) {
         let Some((low, high)) = self.bounds.get(feature) else { return };
         // NaN is missing, not far away.
-        self.is_found |= numbers.iter().any(|number| number < low || number > high);
+        self.is_found |= numbers.iter().any(|number| number < low || number >= high);
     }
 
     fn value(&mut self, _feature: usize, _value: Value<'_>) {}

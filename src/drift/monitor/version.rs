@@ -33,7 +33,10 @@ pub(super) struct VersionState {
     pub(super) active: Arc<AtomicBool>,
     /// Alive as long as a tap of the version is.
     pub(super) tap: Weak<()>,
+    /// As it was given, or learned.
     pub(super) baseline: Option<Arc<Baseline>>,
+    /// The same for the version's datatypes; there when both are known.
+    fitted: Option<Arc<Baseline>>,
     /// For each feature, its position in the baseline.
     positions: Vec<Option<usize>>,
     learning: Option<Learning>,
@@ -78,6 +81,7 @@ impl VersionState {
             active: Arc::default(),
             tap: Weak::new(),
             baseline: None,
+            fitted: None,
             positions: Vec::new(),
             learning: None,
             lanes: BTreeMap::new(),
@@ -118,13 +122,15 @@ impl VersionState {
 
     /// What its numeric inputs lie between, by its baseline.
     pub(super) fn ranges(&self) -> Option<Arc<Ranges>> {
-        let baseline = self.baseline.as_ref()?;
+        let baseline = self.fitted.as_ref()?;
         Some(Arc::new(Ranges::new(&self.features, baseline, self.is_batched)))
     }
 
     fn settle(&mut self, config: &DriftConfig) {
-        if let Some(baseline) = self.baseline.as_ref().filter(|_| !self.features.is_empty()) {
-            self.positions = self.features.iter().map(|feature| baseline.position(&feature.name)).collect();
+        let given = self.baseline.as_ref().filter(|_| !self.features.is_empty());
+        self.fitted = given.map(|baseline| Arc::new(baseline.for_version(&self.features)));
+        if let Some(baseline) = &self.fitted {
+            self.positions = self.features.iter().map(|feature| baseline.position_of(feature)).collect();
             // What is on disk is known again before the first request.
             self.lanes
                 .entry(Lane::Main)
@@ -157,7 +163,7 @@ impl VersionState {
             let is_enough = learning.add_rows(rows);
             return (Counted::Learned, if is_enough { self.freeze(config) } else { Ok(()) });
         }
-        let Some(baseline) = &self.baseline else { return (Counted::Ignored, Ok(())) };
+        let Some(baseline) = &self.fitted else { return (Counted::Ignored, Ok(())) };
         let id = &self.id;
         let state = self.lanes.entry(lane).or_insert_with(|| LaneState::open(id, lane, baseline, config));
         if let Some(failed) = failed {

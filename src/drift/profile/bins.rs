@@ -48,6 +48,21 @@ impl Bins {
         Ok(Bins { edges })
     }
 
+    /// The same bins for values that were rounded to 32-bit floats, as a model is sent them: a value of the training data, 32.1
+    /// say, comes as 32.099998474 and belongs where it was counted. `None` where rounding makes edges meet.
+    pub fn for_floats(&self) -> Option<Bins> {
+        #[allow(clippy::cast_possible_truncation, reason = "rounding is what is wanted")]
+        let round = |value: f64| value as f32;
+        let last = self.edges.len().checked_sub(1);
+        let edge = |(at, edge): (usize, &f64)| {
+            let before = at.checked_sub(1).and_then(|at| self.edges.get(at));
+            // The edge behind an atom or the maximum: what stands before it is inside.
+            let is_behind = Some(at) == last || before.is_some_and(|before| before.next_up() == *edge);
+            f64::from(if is_behind { round(edge.next_down()).next_up() } else { round(*edge) })
+        };
+        Bins::of_edges(self.edges.iter().enumerate().map(edge).collect()).ok()
+    }
+
     /// The edges, ascending.
     pub fn edges(&self) -> &[f64] {
         &self.edges
@@ -81,22 +96,40 @@ impl Bins {
     /// Whether a place holds one value only.
     pub fn is_atom(&self, place: usize) -> bool {
         let (low, high) = self.interval(place);
-        low.is_finite() && low.next_up() == high
+        low.is_finite()
+            && (low.next_up() == high || floats(low).is_some_and(|low| f64::from(low.next_up()) == high))
     }
 
     /// Words for a place.
     pub fn label(&self, place: usize) -> String {
         let (low, high) = self.interval(place);
         match (low.is_finite(), high.is_finite()) {
-            _ if self.is_atom(place) => format!("{low}"),
+            _ if self.is_atom(place) => show(low),
             (false, false) => "any".to_owned(),
-            (false, true) => format!("< {high}"),
-            // The last edge is the double behind the maximum.
-            (true, false) => format!("> {}", low.next_down()),
-            (true, true) if place + 1 == self.edges.len() => format!("{low} to {}", high.next_down()),
-            (true, true) => format!("{low} to {high}"),
+            (false, true) => format!("< {}", show(high)),
+            (true, false) => format!("> {}", show_before(low)),
+            (true, true) if place + 1 == self.edges.len() => {
+                format!("{} to {}", show(low), show_before(high))
+            }
+            (true, true) => format!("{} to {}", show(low), show(high)),
         }
     }
+}
+
+/// The number as a 32-bit float, if it is one.
+#[allow(clippy::cast_possible_truncation, reason = "what rounding changes is no 32-bit float")]
+fn floats(number: f64) -> Option<f32> {
+    Some(number as f32).filter(|float| f64::from(*float) == number)
+}
+
+/// In as few digits as tell it from its neighbours.
+fn show(number: f64) -> String {
+    floats(number).map_or_else(|| number.to_string(), |float| float.to_string())
+}
+
+/// The last edge is the number behind the maximum: shows the maximum.
+fn show_before(edge: f64) -> String {
+    floats(edge).map_or_else(|| edge.next_down().to_string(), |float| float.next_down().to_string())
 }
 
 /// Groups neighbouring places into at most `groups` of about equal shares of the baseline: for each place, its group.

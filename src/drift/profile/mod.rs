@@ -39,6 +39,16 @@ pub enum Value<'a> {
     WrongType,
 }
 
+impl Value<'_> {
+    /// An empty text is a missing one: tables in CSV and models that know no null write it so.
+    pub fn or_missing(self) -> Self {
+        match self {
+            Value::Text([]) => Value::Missing,
+            value => value,
+        }
+    }
+}
+
 /// Why profiles do not merge, or bytes are none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -100,6 +110,7 @@ impl Profile {
 
     /// Adds a row's value, which stands for `weight` rows.
     pub fn push(&mut self, value: Value<'_>, weight: f64) {
+        let value = value.or_missing();
         match self {
             Profile::Numeric(profile) => profile.push(value, weight),
             Profile::Categorical(profile) => profile.push(value, weight),

@@ -78,6 +78,12 @@ impl NumericProfile {
         Ok(NumericProfile { counts, ..NumericProfile::new(bins, sampling) })
     }
 
+    /// The same counts over the bins of the same values as 32-bit floats; `None` where those meet.
+    pub(crate) fn for_floats(&self) -> Option<NumericProfile> {
+        let bins = Arc::new(self.bins.for_floats()?);
+        Some(NumericProfile { bins, ..self.clone() })
+    }
+
     /// The bins.
     pub fn bins(&self) -> &Bins {
         &self.bins

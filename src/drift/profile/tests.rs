@@ -153,3 +153,33 @@ fn the_heaviest_unseen_values_are_kept() {
     assert_eq!((other.unseen().len(), other.unseen()[0].0), (UNSEEN_MAX, "often"));
     assert!(matches!(numeric().merge(&categorical()), Err(ProfileError::Unlike)));
 }
+
+#[test]
+fn an_empty_text_is_a_missing_one() {
+    let mut profile = categorical();
+    for text in [&b"a"[..], b"", b"z"] {
+        profile.push(Value::Text(text), 1.0);
+    }
+    assert_eq!((profile.tally().rows, profile.tally().missing), (3, 1.0));
+    assert_eq!(*profile.counts(), [1.0, 0.0, 0.0, 0.0, 1.0]);
+}
+
+#[test]
+fn values_that_come_as_32_bit_floats_are_counted_where_they_were() {
+    let values = [32.1, 36.6, 36.6, 36.6, 40.2, 55.25, 59.6];
+    let bins = Bins::of_quantiles(&values);
+    let rounded = bins.for_floats().unwrap();
+    for value in values {
+        let served = f64::from(value as f32);
+        assert_eq!(rounded.place(served), bins.place(value), "{value}");
+    }
+    assert_ne!(bins.place(f64::from(32.1_f32)), bins.place(32.1), "as it would be without");
+    let labels: Vec<String> = (0..bins.places()).map(|place| bins.label(place)).collect();
+    let of_rounded: Vec<String> = (0..rounded.places()).map(|place| rounded.label(place)).collect();
+    // What stands behind an atom is another number, and shown as one.
+    assert_eq!(
+        (&labels[..3], &labels[5..]),
+        (&of_rounded[..3], &of_rounded[5..]),
+        "{labels:?} {of_rounded:?}"
+    );
+}
