@@ -1,6 +1,6 @@
 //! Baselines: what every feature of a version looked like when it was fit for use. Immutable.
 //!
-//! A baseline is made of training data in two passes ([`BaselineBuilder`]) or of the first live rows, is stored as one
+//! A baseline is made of training data in two passes ([`super::builder::BaselineBuilder`]) or of the first live rows, is stored as one
 //! document ([`Baseline::to_bytes`]), and is known by the digest of that document.
 
 use std::sync::Arc;

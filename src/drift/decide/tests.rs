@@ -1,4 +1,5 @@
 //! What must raise an alarm and what must not, and how often chance does.
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers of a test are small")]
 
 use super::measure::{Sides, is_insufficient, kolmogorov_smirnov, of_shares, rate};
 use super::*;

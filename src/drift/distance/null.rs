@@ -10,12 +10,12 @@ use statrs::function::erf::erfc_inv;
 
 use super::chi_squared::survival;
 
-/// The quantile of [`super::psi`]: `chi2(bins - 1) (1/n + 1/m)`, in nats. Source: Yurdakul 2018.
+/// The quantile of [`super::psi()`]: `chi2(bins - 1) (1/n + 1/m)`, in nats. Source: Yurdakul 2018.
 pub fn psi_quantile(bins: usize, n: f64, m: f64, alpha: f64) -> f64 {
     chi_squared_quantile(bins.saturating_sub(1), alpha) * variance(n, m)
 }
 
-/// The quantile of [`super::jensen_shannon`]: `sqrt(chi2(bins - 1) (1/n + 1/m) / (8 ln 2))`, because the divergence is
+/// The quantile of [`super::jensen_shannon()`]: `sqrt(chi2(bins - 1) (1/n + 1/m) / (8 ln 2))`, because the divergence is
 /// an eighth of the index to second order. Source: Menéndez et al. 1997, *The Jensen-Shannon divergence*.
 pub fn jensen_shannon_quantile(bins: usize, n: f64, m: f64, alpha: f64) -> f64 {
     (psi_quantile(bins, n, m, alpha) / (8.0 * LN_2)).sqrt().min(1.0)
@@ -37,7 +37,7 @@ pub fn ks_robust(d: f64, n: f64, m: f64, alpha: f64) -> f64 {
     if rest.is_nan() { f64::NAN } else { rest.max(0.0) }
 }
 
-/// An upper bound of the quantile of [`super::l_infinity`]: `z(alpha / (2 bins)) sqrt((1/n + 1/m) / 4)`. Each share is
+/// An upper bound of the quantile of [`super::l_infinity()`]: `z(alpha / (2 bins)) sqrt((1/n + 1/m) / 4)`. Each share is
 /// about normal with a variance of at most a quarter, and Bonferroni takes the largest of `bins` of them.
 pub fn l_infinity_quantile(bins: usize, n: f64, m: f64, alpha: f64) -> f64 {
     if bins == 0 {
@@ -48,7 +48,7 @@ pub fn l_infinity_quantile(bins: usize, n: f64, m: f64, alpha: f64) -> f64 {
     (normal_quantile(alpha / (2.0 * bins)) * (variance(n, m) / 4.0).sqrt()).clamp(0.0, 1.0)
 }
 
-/// The quantile of [`super::mean_shift`]: `z(alpha / 2) sqrt(1/n + 1/m)`, by the central limit, in sigmas.
+/// The quantile of [`super::mean_shift()`]: `z(alpha / 2) sqrt(1/n + 1/m)`, by the central limit, in sigmas.
 pub fn mean_shift_quantile(n: f64, m: f64, alpha: f64) -> f64 {
     normal_quantile(alpha / 2.0) * variance(n, m).sqrt()
 }

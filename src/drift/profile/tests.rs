@@ -1,4 +1,5 @@
 //! Profiles merge in any order; what they count is exact.
+#![allow(clippy::cast_possible_truncation, reason = "rounding is what is tried")]
 
 use std::sync::Arc;
 
