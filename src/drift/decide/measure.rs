@@ -27,6 +27,10 @@ impl Sides {
     }
 }
 
+/// Rows of either side from which an alarm counts even where smaller effects could not be told from chance: a small baseline
+/// proves no health, but a shift of three sigmas needs no large one. Below it the laws of chance are too far from exact.
+const ALARM_ROWS_MIN: f64 = 200.0;
+
 /// Every measure of a feature, in the order of the table.
 pub(super) fn measures(baseline: &Profile, current: &Profile, chance: &Chance) -> Vec<Measure> {
     let scaled = |profile: &Profile| {
@@ -54,9 +58,10 @@ pub(super) fn measures(baseline: &Profile, current: &Profile, chance: &Chance) -
         found.push(wasserstein(baseline, current, chance));
         found.push(mean_shift(baseline, current, chance));
     }
-    let is_insufficient = is_insufficient(&coarse, chance);
-    for measure in &mut found {
-        if is_insufficient {
+    if is_insufficient(&coarse, chance) {
+        let (n, m) = coarse.rows();
+        let may_alarm = n >= ALARM_ROWS_MIN && m >= ALARM_ROWS_MIN;
+        for measure in found.iter_mut().filter(|measure| !may_alarm || measure.state != DriftState::Drift) {
             measure.state = DriftState::Insufficient;
         }
     }

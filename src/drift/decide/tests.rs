@@ -123,11 +123,19 @@ fn nulls_categories_and_types_raise_their_own_alarms() {
 #[test]
 fn too_few_rows_are_insufficient_and_never_ok() {
     let baseline = baseline(20_000);
-    for rows in [0, 1, 100, 200] {
+    for rows in [0, 1, 100, 199] {
         let current = pane(&baseline, &mut Random(SEED), rows, 3.0);
         let report = compare(&baseline, &current, &Rules::default(), Subject::default());
         assert!(report.features.iter().all(|f| f.state == DriftState::Insufficient), "{:?}", raised(&report));
     }
+    // A large effect needs few rows, and the rest is still not known.
+    let current = pane(&baseline, &mut Random(SEED), 300, 3.0);
+    let report = compare(&baseline, &current, &Rules::default(), Subject::default());
+    let states: Vec<DriftState> = report.features.iter().map(|feature| feature.state).collect();
+    // The first has five categories, for which 300 rows are enough.
+    let numeric = &states[1..];
+    assert!(numeric.contains(&DriftState::Drift) && numeric.contains(&DriftState::Insufficient), "{states:?}");
+    assert!(!numeric.contains(&DriftState::Ok), "{states:?}");
     let all_missing = {
         let mut current = baseline.current(Sampling::LIVE);
         (0..1_000).for_each(|_| (0..20).for_each(|at| current.push(at, Value::Missing, 1.0)));
