@@ -3,6 +3,7 @@
 //! A baseline is made of training data in two passes ([`super::builder::BaselineBuilder`]) or of the first live rows, is stored as one
 //! document ([`Baseline::to_bytes`]), and is known by the digest of that document.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -59,8 +60,9 @@ impl Baseline {
         self.position(&feature.name).or_else(|| self.position(plain?))
     }
 
-    /// The same baseline for a version with `features`: numbers that it is sent as 32-bit floats are counted where the rows of
-    /// the baseline were. Keeps the digest, since it says the same.
+    /// The part of the baseline that is about `features` of a version: columns of training data that are none are left out, and
+    /// numbers that the version is sent as 32-bit floats are counted where the rows of the baseline were. Keeps the digest,
+    /// since it says the same.
     pub fn for_version(&self, features: &[Feature]) -> Baseline {
         let mut baseline = self.clone();
         for feature in features.iter().filter(|feature| feature.dtype == DataType::Fp32) {
@@ -74,6 +76,10 @@ impl Baseline {
                 found.profile = Profile::Numeric(rounded);
             }
         }
+        let watched: BTreeSet<usize> =
+            features.iter().filter_map(|feature| self.position_of(feature)).collect();
+        let mut at = 0..;
+        baseline.features.retain(|_| at.next().is_some_and(|at| watched.contains(&at)));
         baseline
     }
 

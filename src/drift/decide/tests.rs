@@ -134,7 +134,10 @@ fn too_few_rows_are_insufficient_and_never_ok() {
     let states: Vec<DriftState> = report.features.iter().map(|feature| feature.state).collect();
     // The first has five categories, for which 300 rows are enough.
     let numeric = &states[1..];
-    assert!(numeric.contains(&DriftState::Drift) && numeric.contains(&DriftState::Insufficient), "{states:?}");
+    assert!(
+        numeric.contains(&DriftState::Drift) && numeric.contains(&DriftState::Insufficient),
+        "{states:?}"
+    );
     assert!(!numeric.contains(&DriftState::Ok), "{states:?}");
     let all_missing = {
         let mut current = baseline.current(Sampling::LIVE);

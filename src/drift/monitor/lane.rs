@@ -165,9 +165,6 @@ impl LaneState {
         };
         let mut report = compare(&self.baseline, &current, rules, subject);
         name_unseen(&mut report, &current);
-        // A feature that is watched has every row, if only as missing; what no request has is no feature of the version.
-        let has_rows = report.current_rows > 0.0;
-        report.features.retain(|feature| !has_rows || feature.current.rows > 0.0);
         report
     }
 
