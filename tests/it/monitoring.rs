@@ -95,7 +95,7 @@ impl House {
         let mut seed = 1000 * usize::from(kind == "shifted");
         until(&format!("version {version} is {state}"), || {
             seed += 1;
-            self.traffic(server, 1000, seed, kind);
+            self.traffic(server, 4000, seed, kind);
             report = drift(server, version);
             report["counts"][state].as_u64() >= Some(count) && report["counts"]["insufficient"] == 0
         });

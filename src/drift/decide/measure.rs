@@ -161,9 +161,12 @@ fn rates(baseline: &Profile, current: &Profile, chance: &Chance, groups: usize) 
         .into_iter()
         .map(|(name, counts, of)| {
             let side = |at: usize| (counts[at] * factors[at], of[at] * factors[at]);
-            let mut measure = rate(name, side(0), side(1), chance);
+            let (old, new) = (side(0), side(1));
+            let mut measure = rate(name, old, new, chance);
             // A share of no values says nothing; that there are none is for the null rate to say.
-            if is_insufficient || measure.effect.is_nan() {
+            let may_alarm = old.1 >= ALARM_ROWS_MIN && new.1 >= ALARM_ROWS_MIN;
+            let is_alarm = may_alarm && measure.state == DriftState::Drift;
+            if (is_insufficient && !is_alarm) || measure.effect.is_nan() {
                 measure.state = DriftState::Insufficient;
             }
             measure
