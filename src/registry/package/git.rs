@@ -96,8 +96,8 @@ mod tests {
         check("https://host.example/a", "https://host.example/a");
         check("git@host.example:a/b.git\n", "git@host.example:a/b.git");
         check("ssh://git@host.example/a", "ssh://host.example/a");
-        check("/home/me/repository", "");
-        check("file:///home/me/repository", "");
+        check("/srv/repository", "");
+        check("file:///srv/repository", "");
     }
 
     #[test]
