@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
+use super::columns::Columns;
 use super::transition::{Lane, Transition};
 use crate::drift::baseline::{Baseline, Current};
 use crate::drift::config::{DriftConfig, Window};
@@ -31,6 +32,8 @@ pub(super) struct LaneState {
     panes: Panes,
     /// The pane that is being filled.
     pub(super) open: Current,
+    /// Numbers on their way into it; none between two steps of the monitor.
+    pub(super) columns: Columns,
     decisions: Decisions,
     states: BTreeMap<String, DriftState>,
     history: BTreeMap<String, VecDeque<f64>>,
@@ -69,6 +72,7 @@ impl LaneState {
             id: id.clone(),
             lane,
             open: baseline.current(Sampling::LIVE),
+            columns: Columns::default(),
             baseline: Arc::clone(baseline),
             folder,
             panes,

@@ -9,6 +9,7 @@
 //! All work is in [`Monitor::step`], which takes the time as a value: tests call it, the thread calls it with the clock.
 //! A request never waits for a lock that is held here; [`Monitor::report`] and the like do.
 
+mod columns;
 mod lane;
 mod learn;
 mod outlier;
@@ -18,7 +19,7 @@ mod version;
 
 pub use self::transition::{Lane, Transition};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
@@ -268,13 +269,14 @@ impl Monitor {
     }
 
     fn drain(&self, state: &mut State) {
+        let mut seen: BTreeSet<Arc<ModelId>> = BTreeSet::new();
         for _ in 0..STEP_OBSERVATIONS {
-            let Some((id, observation)) = self.queue.pop() else { return };
+            let Some((id, observation)) = self.queue.pop() else { break };
             let State { versions, reader, .. } = state;
             let Some(version) = versions.get_mut(&*id) else { continue };
             let (counted, written) = version.count(&observation, reader, &self.config);
             let is_learned = counted == Counted::Learned && version.baseline.is_some();
-            self.metrics.rows(&id, counted.as_str(), observation.rows);
+            version.tally(counted, observation.rows);
             if let Err(error) = written {
                 tracing::warn!(model = %id.name, version = %id.version, %error, "a learned baseline was not written");
                 self.metrics.write_failed(&id);
@@ -282,6 +284,11 @@ impl Monitor {
             if is_learned {
                 self.show_ranges(state);
             }
+            seen.insert(id);
+        }
+        for id in seen {
+            let told = state.versions.get_mut(&*id).into_iter().flat_map(VersionState::told);
+            told.for_each(|(counted, rows)| self.metrics.rows(&id, counted.as_str(), rows));
         }
     }
 

@@ -106,14 +106,14 @@ impl Reader {
         let by_element = |at: &usize| matches!(features[*at].derive, Derive::Element(_));
         for _ in 0..rows {
             let mut empty = 0usize;
+            // Features of elements stand in the order of the elements, and not every element has one.
+            let mut feature = range.start;
             for element in 0..width {
                 let Some(Ok(text)) = texts.next() else { return };
                 empty += usize::from(text.is_empty());
-                // Features of elements stand in the order of the elements.
-                let feature = range.start + element;
-                let is_it = range.contains(&feature) && features[feature].derive == Derive::Element(element);
-                if is_it {
+                if range.contains(&feature) && features[feature].derive == Derive::Element(element) {
                     sink.value(feature, Value::Text(text));
+                    feature += 1;
                 }
             }
             for at in range.clone().filter(|at| !by_element(at)) {

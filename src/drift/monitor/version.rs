@@ -6,6 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use super::columns::Columns;
 use super::lane::{LaneState, version_folder};
 use super::learn::Learning;
 use super::outlier::Ranges;
@@ -28,6 +29,8 @@ const LEARNED: &str = "learned.json";
 pub(super) struct VersionState {
     id: ModelId,
     features: Vec<Feature>,
+    /// Those that the baseline has, in the same order.
+    watched: Vec<Feature>,
     is_batched: bool,
     /// Whether its tap looks at anything.
     pub(super) active: Arc<AtomicBool>,
@@ -37,10 +40,12 @@ pub(super) struct VersionState {
     pub(super) baseline: Option<Arc<Baseline>>,
     /// The same for the version's datatypes; there when both are known.
     fitted: Option<Arc<Baseline>>,
-    /// For each feature, its position in the baseline.
-    positions: Vec<Option<usize>>,
+    /// For each watched feature, its position in the fitted baseline.
+    positions: Vec<usize>,
     learning: Option<Learning>,
     pub(super) lanes: BTreeMap<Lane, LaneState>,
+    /// Rows by what became of them, since they were last told.
+    counted: [usize; Counted::ALL.len()],
 }
 
 /// What became of an observation's rows.
@@ -59,6 +64,10 @@ pub(super) enum Counted {
 }
 
 impl Counted {
+    /// Every one, in their order.
+    const ALL: [Counted; 5] =
+        [Counted::Profiled, Counted::Learned, Counted::Failed, Counted::Invalid, Counted::Ignored];
+
     /// The word in metrics.
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -77,6 +86,7 @@ impl VersionState {
         VersionState {
             id,
             features: Vec::new(),
+            watched: Vec::new(),
             is_batched: true,
             active: Arc::default(),
             tap: Weak::new(),
@@ -85,6 +95,7 @@ impl VersionState {
             positions: Vec::new(),
             learning: None,
             lanes: BTreeMap::new(),
+            counted: [0; Counted::ALL.len()],
         }
     }
 
@@ -130,7 +141,8 @@ impl VersionState {
         let given = self.baseline.as_ref().filter(|_| !self.features.is_empty());
         self.fitted = given.map(|baseline| Arc::new(baseline.for_version(&self.features)));
         if let Some(baseline) = &self.fitted {
-            self.positions = self.features.iter().map(|feature| baseline.position_of(feature)).collect();
+            let known = |feature: &Feature| Some((feature.clone(), baseline.position_of(feature)?));
+            (self.watched, self.positions) = self.features.iter().filter_map(known).unzip();
             // What is on disk is known again before the first request.
             self.lanes
                 .entry(Lane::Main)
@@ -171,10 +183,28 @@ impl VersionState {
             state.open.invalid += if failed == Counted::Invalid { rows as u64 } else { 0 };
             return (failed, Ok(()));
         }
-        let mut sink = Profiles { positions: &self.positions, current: &mut state.open };
-        reader.read(&self.features, self.is_batched, observation, &mut sink);
-        state.open.rows += rows as f64;
+        let LaneState { open, columns, .. } = state;
+        let mut sink = Profiles { positions: &self.positions, columns, current: open };
+        reader.read(&self.watched, self.is_batched, observation, &mut sink);
+        columns.rows(rows, open);
+        open.rows += rows as f64;
         (Counted::Profiled, Ok(()))
+    }
+
+    /// Remembers what became of rows, to be told by [`VersionState::told`].
+    pub(super) fn tally(&mut self, counted: Counted, rows: usize) {
+        if let Some(at) = Counted::ALL.iter().position(|known| *known == counted) {
+            self.counted[at] += rows;
+        }
+    }
+
+    /// Counts what waits in columns, and hands out the rows by what became of them.
+    pub(super) fn told(&mut self) -> impl Iterator<Item = (Counted, usize)> {
+        for LaneState { open, columns, .. } in self.lanes.values_mut() {
+            columns.empty_into(open);
+        }
+        let counted = std::mem::take(&mut self.counted);
+        Counted::ALL.into_iter().zip(counted).filter(|(_, rows)| *rows > 0)
     }
 
     fn freeze(&mut self, config: &DriftConfig) -> io::Result<()> {
@@ -193,21 +223,21 @@ impl VersionState {
 
 /// Counts values in the profiles of the open pane.
 struct Profiles<'a> {
-    positions: &'a [Option<usize>],
+    positions: &'a [usize],
+    columns: &'a mut Columns,
     current: &'a mut Current,
 }
 
 impl Sink for Profiles<'_> {
     fn numbers(&mut self, feature: usize, numbers: &[f64]) {
-        let position = self.positions.get(feature).copied().flatten();
-        if let Some(profile) = position.and_then(|position| self.current.profiles.get_mut(position)) {
-            profile.push_numbers(numbers);
+        if let Some(position) = self.positions.get(feature) {
+            self.columns.add(*position, numbers);
         }
     }
 
     fn value(&mut self, feature: usize, value: Value<'_>) {
-        if let Some(position) = self.positions.get(feature).copied().flatten() {
-            self.current.push(position, value, 1.0);
+        if let Some(position) = self.positions.get(feature) {
+            self.current.push(*position, value, 1.0);
         }
     }
 }
