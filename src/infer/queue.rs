@@ -33,7 +33,8 @@ impl Full {
 /// The queue. Any number of threads push; one or more pop.
 #[derive(Debug)]
 pub struct ObservationQueue<T> {
-    ring: ArrayQueue<(T, Arc<Observation>)>,
+    /// Each with its bytes, which are summed up once.
+    ring: ArrayQueue<(T, usize, Arc<Observation>)>,
     rows: AtomicUsize,
     bytes: AtomicUsize,
     rows_max: usize,
@@ -64,7 +65,7 @@ impl<T> ObservationQueue<T> {
         } else if bytes_before > 0 && bytes_before.saturating_add(bytes) > self.bytes_max {
             Some(Full::Bytes)
         } else {
-            self.ring.push((owner, Arc::clone(observation))).err().map(|_| Full::Rows)
+            self.ring.push((owner, bytes, Arc::clone(observation))).err().map(|_| Full::Rows)
         };
         match full {
             None => Ok(()),
@@ -77,8 +78,8 @@ impl<T> ObservationQueue<T> {
 
     /// The oldest observation. Its room is free as soon as it is taken.
     pub fn pop(&self) -> Option<(T, Arc<Observation>)> {
-        let (owner, observation) = self.ring.pop()?;
-        self.release(observation.rows, observation.bytes());
+        let (owner, bytes, observation) = self.ring.pop()?;
+        self.release(observation.rows, bytes);
         Some((owner, observation))
     }
 
