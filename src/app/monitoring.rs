@@ -70,6 +70,7 @@ impl MonitoringConfig {
             rotate_every: settings.duration("capture.rotate_interval")?,
             queue_rows: settings.number("capture.queue_rows")?,
             queue_bytes: settings.number("capture.queue_bytes")?,
+            busy_share: settings.real("monitoring.busy_share")?,
             disk_bytes_max: settings.number("capture.disk_bytes_max")?,
             retention_days: Some(days).filter(|days| *days > 0),
             hmac_key_file: settings.optional_text("capture.hmac_key_file")?.map(PathBuf::from),
@@ -106,6 +107,7 @@ fn drift(settings: &Settings, folder: &Path) -> Result<Option<DriftConfig>, Sett
         false_alarms_per_week: settings.real("drift.false_alarms_per_week")?,
         queue_rows: settings.number("drift.queue_rows")?,
         queue_bytes: settings.number("drift.queue_bytes")?,
+        busy_share: settings.real("monitoring.busy_share")?,
         ..DriftConfig::default()
     }))
 }

@@ -1,12 +1,12 @@
 //! The metric families of capture, and what is known of each model's rows.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge};
 
 use super::ledger::Totals;
-use super::reason::{self, Counts, Dropped, Reason};
+use super::reason::{self, Counts, Dropped, REASONS, Reason};
 use crate::metrics::{MetricsError, Registry};
 
 /// The families; one of each in the process.
@@ -80,7 +80,8 @@ impl CaptureMetrics {
             written: AtomicU64::new(before.written),
             dropped,
             shown: [rows("accepted"), rows("written"), rows("dropped")],
-            shown_by_reason: self.dropped.clone(),
+            shown_by_reason: Default::default(),
+            by_reason: self.dropped.clone(),
             model: model.to_owned(),
         })
     }
@@ -93,7 +94,9 @@ pub(super) struct ModelCounts {
     written: AtomicU64,
     dropped: Counts,
     shown: [IntCounter; 3],
-    shown_by_reason: IntCounterVec,
+    /// A series is shown from its first row on.
+    shown_by_reason: [OnceLock<IntCounter>; REASONS],
+    by_reason: IntCounterVec,
     model: String,
 }
 
@@ -111,7 +114,10 @@ impl ModelCounts {
     pub(super) fn drop_rows(&self, reason: Reason, rows: u64) {
         self.dropped.add(reason, rows);
         self.shown[2].inc_by(rows);
-        self.shown_by_reason.with_label_values(&[self.model.as_str(), reason.as_str()]).inc_by(rows);
+        if let Some(shown) = self.shown_by_reason.get(reason.index()) {
+            let labels = [self.model.as_str(), reason.as_str()];
+            shown.get_or_init(|| self.by_reason.with_label_values(&labels)).inc_by(rows);
+        }
     }
 
     /// Accepted, written, dropped.

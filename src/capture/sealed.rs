@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::shared::Lane;
+
 /// A complete segment.
 #[derive(Debug, Clone)]
 pub(super) struct SealedSegment {
@@ -13,6 +15,8 @@ pub(super) struct SealedSegment {
     pub(super) path: PathBuf,
     /// When its first row was answered.
     pub(super) began_us: i64,
+    /// Whose rows it holds.
+    pub(super) lane: Lane,
 }
 
 /// The list. Its length is bounded by what the disk may hold.

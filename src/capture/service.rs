@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use super::ledger::{Ledger, Recovered, Totals};
 use super::metrics::CaptureMetrics;
@@ -18,11 +17,11 @@ use super::privacy::Hasher;
 use super::reason;
 use super::sealed::{Sealed, SealedSegment};
 use super::settings::{CaptureError, CaptureSettings};
-use super::shared::{OutlierHook, Shared};
+use super::shared::{Lane, OutlierHook, Shared, Waiting};
 use super::ship::{Shipper, spool_path};
 use super::tap::{CaptureTap, TapState};
 use super::writer::{self, Writer};
-use crate::infer::{ObservationQueue, Tap, TapSource, TappedVersion};
+use crate::infer::{Tap, TapSource, TappedVersion};
 use crate::metrics::Registry;
 use crate::model::ModelName;
 use crate::model::monitoring::{CaptureConfig, CaptureMode};
@@ -36,7 +35,7 @@ pub struct Capture {
 
 #[derive(Debug)]
 struct Threads {
-    writer: (JoinHandle<()>, mpsc::Receiver<()>),
+    writers: Vec<(JoinHandle<()>, mpsc::Receiver<()>)>,
     shipper: (JoinHandle<()>, mpsc::Receiver<()>),
 }
 
@@ -45,7 +44,7 @@ struct Threads {
 pub struct CaptureStatus {
     /// By model.
     pub models: BTreeMap<String, ModelStatus>,
-    /// Observations that wait for the writer.
+    /// Observations that wait for a writer.
     pub queue: usize,
     /// Bytes of the log.
     pub wal_bytes: u64,
@@ -90,35 +89,39 @@ impl Capture {
             None => local(&settings.folder.join("data"))?,
         };
         let shared = Arc::new(Shared {
-            queue: ObservationQueue::new(settings.queue_rows, settings.queue_bytes),
+            lanes: Lane::ALL.map(|_| Waiting::new(&settings)),
+            numbers: AtomicU64::new(ledger.last()),
             models: Mutex::new(counts(&metrics, &ledger, &recovered)),
             hasher,
             metrics,
-            room: Notify::new(),
             sealed: Sealed::default(),
             wal_bytes: AtomicU64::new(recovered.segments.iter().map(|found| found.scan.good).sum()),
             spool_bytes: AtomicU64::new(spooled(&settings.folder, &recovered)?),
             taps: Mutex::default(),
             configs: Mutex::default(),
             hook: OnceLock::new(),
-            writer: OnceLock::new(),
             last_error: Mutex::default(),
             stopping: AtomicBool::new(false),
-            oldest_open_us: AtomicU64::new(u64::MAX),
             settings,
         });
         for found in recovered.segments {
             let began_us = found.scan.origin.map_or(0, |origin| origin.began_us);
-            shared.sealed.push(SealedSegment { number: found.number, path: found.path, began_us });
+            // Whose rows they were is not known any more, and nothing waits for them.
+            let (number, path, lane) = (found.number, found.path, Lane::Spare);
+            shared.sealed.push(SealedSegment { number, path, began_us, lane });
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(CaptureError::io("a runtime"))?;
-        let writer = Writer::new(Arc::clone(&shared), ledger.last());
         let shipper = Shipper { shared: Arc::clone(&shared), ledger, store, runtime };
-        let writer = spawn("weir-capture", move || writer.run())?;
-        shared.writer.get_or_init(|| writer.0.thread().clone());
+        let mut writers = Vec::new();
+        for lane in Lane::ALL {
+            let writer = Writer::new(Arc::clone(&shared), lane);
+            let thread = spawn("weir-capture", move || writer.run())?;
+            shared.lane(lane).writer.get_or_init(|| thread.0.thread().clone());
+            writers.push(thread);
+        }
         let shipper = spawn("weir-ship", move || shipper.run())?;
-        Ok(Arc::new(Capture { shared, threads: Mutex::new(Some(Threads { writer, shipper })) }))
+        Ok(Arc::new(Capture { shared, threads: Mutex::new(Some(Threads { writers, shipper })) }))
     }
 
     /// The tap of a version that is loaded; `None` when its configuration cannot be used, which is logged.
@@ -189,7 +192,7 @@ impl Capture {
         }
         CaptureStatus {
             models,
-            queue: shared.queue.len(),
+            queue: shared.lanes.iter().map(|lane| lane.queue.len()).sum(),
             wal_bytes: shared.wal_bytes.load(std::sync::atomic::Ordering::Relaxed),
             disk_bytes: shared.disk_bytes(),
             waiting_segments: shared.sealed.waiting().0,
@@ -204,8 +207,8 @@ impl Capture {
         let Some(threads) = self.threads.lock().take() else { return };
         let ends = Instant::now() + bound;
         self.shared.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
-        self.shared.wake();
-        join(threads.writer, ends);
+        self.shared.lanes.iter().for_each(Waiting::wake);
+        threads.writers.into_iter().for_each(|writer| join(writer, ends));
         writer::abandon(&self.shared);
         // Its last try ends a little before, so that the folder is free when this returns.
         self.shared.sealed.end(ends - bound / 4);

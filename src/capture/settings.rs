@@ -39,6 +39,8 @@ pub struct CaptureSettings {
     pub queue_rows: usize,
     /// Most bytes that wait for the writer.
     pub queue_bytes: usize,
+    /// The share of a core that writing what is not promised takes at most while requests want all of it.
+    pub busy_share: f64,
     /// Most bytes of WAL and spool together.
     pub disk_bytes_max: u64,
     /// Days that files are kept in the store; `None` for ever.
@@ -69,6 +71,7 @@ impl Default for CaptureSettings {
             rotate_every: Duration::from_secs(300),
             queue_rows: 65_536,
             queue_bytes: 64 << 20,
+            busy_share: 0.005,
             disk_bytes_max: 8 << 30,
             retention_days: None,
             hmac_key_file: None,

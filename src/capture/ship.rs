@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use object_store::path::Path as Key;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use parquet::errors::ParquetError;
 use sha2::{Digest, Sha256};
 
 use super::file;
@@ -25,8 +26,9 @@ use super::reason;
 use super::retention;
 use super::sealed::{Next, SealedSegment};
 use super::settings::CaptureError;
-use super::shared::Shared;
+use super::shared::{Lane, Shared};
 use super::wal;
+use crate::infer::yield_to_requests;
 
 /// How long one call to the store may take.
 const CALL_MAX: Duration = Duration::from_secs(60);
@@ -114,7 +116,7 @@ impl Shipper {
             if found.scan.rows == 0 {
                 (entry.first_us, entry.last_us) = (origin.began_us, origin.began_us);
             } else {
-                let bytes = self.spooled(&found, &spool, &name)?;
+                let bytes = self.spooled(&found, &spool, &name, segment.lane)?;
                 (entry.bytes, entry.sha256) = (bytes.len() as u64, hex(&Sha256::digest(&bytes)));
                 entry.path =
                     Some(self.runtime.block_on(self.upload(&file_key(origin, &name), &name, bytes))?);
@@ -135,9 +137,13 @@ impl Shipper {
     }
 
     /// The file of a segment, made now if it was not made before.
-    fn spooled(&self, found: &Found, spool: &Path, name: &str) -> Result<Bytes, CaptureError> {
+    fn spooled(&self, found: &Found, spool: &Path, name: &str, lane: Lane) -> Result<Bytes, CaptureError> {
         if !spool.exists() {
-            file::convert(&found.path, spool, name).map_err(|e| CaptureError::damaged(spool.display(), e))?;
+            let convert = || file::convert(&found.path, spool, name);
+            let shared = &self.shared;
+            let hurries = lane == Lane::Promised || shared.disk_bytes() > shared.settings.disk_bytes_max / 2;
+            let converted = if hurries { convert() } else { yielding(convert) };
+            converted.map_err(|e| CaptureError::damaged(spool.display(), e))?;
             let size = std::fs::metadata(spool).map_or(0, |metadata| metadata.len());
             self.shared.spool_bytes.fetch_add(size, Ordering::Relaxed);
         }
@@ -204,6 +210,21 @@ impl Shipper {
         let put = timed(key, self.store.put(&path, PutPayload::from(bytes))).await?;
         put.map(drop).map_err(CaptureError::store(key))
     }
+}
+
+/// Does `work` on a thread of its own, which makes way for requests: a thread cannot take that back.
+fn yielding<T: Send>(work: impl Fn() -> Result<T, ParquetError> + Send + Sync) -> Result<T, ParquetError> {
+    let failed = |reason: &str| ParquetError::General(reason.to_owned());
+    std::thread::scope(|scope| {
+        let yields = || {
+            yield_to_requests();
+            work()
+        };
+        match std::thread::Builder::new().name("weir-convert".to_owned()).spawn_scoped(scope, yields) {
+            Ok(thread) => thread.join().unwrap_or_else(|_| Err(failed("a segment cannot be converted"))),
+            Err(_) => work(),
+        }
+    })
 }
 
 async fn timed<T>(key: &str, call: impl Future<Output = T>) -> Result<T, CaptureError> {

@@ -14,7 +14,7 @@ use super::columns::{Labels, Rows};
 use super::ledger::Ledger;
 use super::reason::{Dropped, Reason};
 use super::sealed::SealedSegment;
-use super::shared::Shared;
+use super::shared::{Lane, Shared};
 use super::tap::{Answer, Current, TapState, Ticket};
 use super::wal::{self, Facts, Segment};
 use crate::infer::Observation;
@@ -92,9 +92,9 @@ impl Stream {
     }
 
     /// Does what is due at `now`.
-    pub(super) fn tend(&mut self, shared: &Shared, numbers: &mut u64, now: Instant) {
+    pub(super) fn tend(&mut self, shared: &Shared, now: Instant) {
         if self.flush_at.is_some_and(|at| at <= now) {
-            self.flush(shared, numbers, now);
+            self.flush(shared, now);
         }
         if self.sync_at.is_some_and(|at| at <= now) {
             self.sync(shared);
@@ -111,7 +111,7 @@ impl Stream {
     }
 
     /// Writes the rows in builders, and what was dropped, to the segment.
-    pub(super) fn flush(&mut self, shared: &Shared, numbers: &mut u64, now: Instant) {
+    pub(super) fn flush(&mut self, shared: &Shared, now: Instant) {
         self.flush_at = None;
         let answers = std::mem::take(&mut self.answers);
         let rows = self.rows.len() as u64;
@@ -136,7 +136,7 @@ impl Stream {
                     dropped: untold,
                 };
                 let is_audit = !answers.is_empty();
-                self.write(shared, numbers, now, batch.as_ref(), &facts, is_audit).map_err(|error| {
+                self.write(shared, now, batch.as_ref(), &facts, is_audit).map_err(|error| {
                     tracing::warn!(model = %self.tap.version.id.name, %error, "captured rows cannot be written");
                     shared.failed(&error);
                     Reason::DiskError
@@ -164,7 +164,6 @@ impl Stream {
     fn write(
         &mut self,
         shared: &Shared,
-        numbers: &mut u64,
         now: Instant,
         batch: Option<&arrow_array::RecordBatch>,
         facts: &Facts,
@@ -181,12 +180,12 @@ impl Stream {
         let open = match &mut self.open {
             Some(open) => open,
             none => {
-                *numbers += 1;
-                let path = Ledger::segment(&shared.settings.folder, *numbers);
+                let number = shared.next_number();
+                let path = Ledger::segment(&shared.settings.folder, number);
                 let origin = wal::origin(&self.tap.version.id, first_us);
                 let segment = Segment::create(path, &origin, &self.current.plan.schema)?;
                 shared.wal_bytes.fetch_add(segment.len(), Ordering::Relaxed);
-                none.insert(Open { number: *numbers, segment, began: now, began_us: first_us })
+                none.insert(Open { number, segment, began: now, began_us: first_us })
             }
         };
         let (len, rows) = (open.segment.len(), open.segment.rows());
@@ -218,7 +217,12 @@ impl Stream {
         self.sync(shared);
         if let Some(open) = self.open.take() {
             let path = open.segment.path().to_owned();
-            shared.sealed.push(SealedSegment { number: open.number, path, began_us: open.began_us });
+            shared.sealed.push(SealedSegment {
+                number: open.number,
+                path,
+                began_us: open.began_us,
+                lane: Lane::of(self.current.rules.mode),
+            });
         }
     }
 }

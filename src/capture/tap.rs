@@ -8,6 +8,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
@@ -18,8 +19,8 @@ use super::reason::{Counts, Reason};
 use super::sampler;
 use super::schema::Plan;
 use super::settings::Effective;
-use super::shared::Shared;
-use crate::infer::{Acknowledgement, Full, Observation, Tap, TapRefused, TappedVersion};
+use super::shared::{Lane, Shared};
+use crate::infer::{Acknowledgement, Attention, Full, Observation, Tap, TapRefused, TappedVersion};
 use crate::model::monitoring::CaptureMode;
 
 /// What a client sees when its answer may not leave.
@@ -42,6 +43,8 @@ pub(super) struct TapState {
     pub(super) current: ArcSwap<Current>,
     /// Requests since the load.
     ordinal: AtomicU64,
+    /// Of the ids of requests that have none.
+    seed: [u8; 16],
 }
 
 impl TapState {
@@ -52,6 +55,7 @@ impl TapState {
             untold: Counts::default(),
             current: ArcSwap::from_pointee(current),
             ordinal: AtomicU64::new(0),
+            seed: Uuid::new_v4().into_bytes(),
         }
     }
 
@@ -85,8 +89,27 @@ pub(super) struct CaptureTap {
 }
 
 impl Tap for CaptureTap {
-    fn is_active(&self) -> bool {
-        self.state.current.load().rules.mode != CaptureMode::Off && !self.shared.is_stopping()
+    fn attention(&self) -> Attention {
+        let current = self.state.current.load();
+        match current.rules.mode {
+            CaptureMode::Off => Attention::None,
+            _ if self.shared.is_stopping() => Attention::None,
+            // Where a sample is drawn, only the request itself says whether it is in it.
+            CaptureMode::BestEffort if current.rules.rate >= 1.0 => {
+                match self.shared.lane(Lane::Spare).queue.full() {
+                    Some(_) => Attention::Full,
+                    None => Attention::Open,
+                }
+            }
+            // Room is waited for.
+            _ => Attention::Open,
+        }
+    }
+
+    fn skip(&self, rows: usize) {
+        let full = self.shared.lane(Lane::Spare).queue.full().unwrap_or(Full::Rows);
+        self.state.counts.accept(rows as u64);
+        self.state.drop_rows(reason_of(full), rows as u64);
     }
 
     fn observe(&self, observation: &Arc<Observation>) -> Option<Acknowledgement> {
@@ -117,7 +140,7 @@ impl CaptureTap {
     /// What is to be written of the request, if it is to be.
     fn sample(&self, current: Arc<Current>, observation: &Observation) -> Option<Entry> {
         let ordinal = self.state.ordinal.fetch_add(1, Ordering::Relaxed);
-        let made_id = observation.id.is_empty().then(Uuid::now_v7);
+        let made_id = observation.id.is_empty().then(|| make_id(&self.state.seed, ordinal, observation));
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let id = match &made_id {
             Some(id) => id.hyphenated().encode_lower(&mut text).as_bytes(),
@@ -138,6 +161,18 @@ impl CaptureTap {
             is_decided: false,
         }
     }
+}
+
+/// The id of a request that has none: a UUIDv7 whose random part is drawn once and counted on from there (RFC 9562, section
+/// 6.2, method 2), since drawing it is a system call.
+fn make_id(seed: &[u8; 16], ordinal: u64, observation: &Observation) -> Uuid {
+    let finished = observation.finished.unwrap_or_else(SystemTime::now);
+    let millis = finished.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let [first @ .., _, _, _, _, _, _] = seed;
+    let [a, b, count @ ..] = *first;
+    let [c, d, e, f, g, h, i, j] = u64::from_be_bytes(count).wrapping_add(ordinal).to_be_bytes();
+    let random = [a, b, c, d, e, f, g, h, i, j];
+    uuid::Builder::from_unix_timestamp_millis(u64::try_from(millis).unwrap_or(u64::MAX), &random).into_uuid()
 }
 
 fn reason_of(full: Full) -> Reason {
@@ -176,6 +211,10 @@ impl Entry {
         };
         let (tap, current) = (Arc::clone(&self.tap), Arc::clone(&self.current));
         (Ticket { tap, current, weight: self.weight, made_id: self.made_id, answer }, pending)
+    }
+
+    pub(super) fn lane(&self) -> Lane {
+        Lane::of(self.current.rules.mode)
     }
 
     pub(super) fn is_audit(&self) -> bool {
@@ -221,7 +260,7 @@ impl Waiting {
     async fn room(&mut self) -> Option<oneshot::Receiver<bool>> {
         let shared = Arc::clone(&self.shared);
         loop {
-            let mut room = pin!(shared.room.notified());
+            let mut room = pin!(shared.lane(self.entry.lane()).room.notified());
             // From here on no notification is missed, so the queue is tried after it.
             room.as_mut().enable();
             match shared.push(&self.entry, &self.observation) {

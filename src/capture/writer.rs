@@ -1,4 +1,4 @@
-//! The writer: one thread for every version, from the queue to the WAL.
+//! A writer: a thread from a queue to the WAL, for every version of its lane.
 //!
 //! Its memory is bounded: the queue by rows and bytes, a stream's builders by [`Stream::is_full`], and there is one stream
 //! a version (and, for a moment after a change of its configuration, one for each plan).
@@ -9,14 +9,17 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::reason::{Dropped, Reason};
-use super::shared::Shared;
+use super::shared::{Lane, Shared};
 use super::stream::Stream;
 use super::tap::{Current, TapState};
+use crate::infer::Pace;
 
 /// Longest time between two looks at the queue.
 const LOOK: Duration = Duration::from_millis(5);
+/// The same while nothing is written.
+const IDLE_LOOK: Duration = Duration::from_millis(25);
 /// Observations taken at one look, so that what is due is done in time under load.
-const OBSERVATIONS_MAX: usize = 1_024;
+const OBSERVATIONS_MAX: usize = 256;
 /// How often what was dropped is told, and gauges are set.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -24,42 +27,56 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    lane: Lane,
     /// By the address of their plan, which they keep alive.
     streams: BTreeMap<usize, Stream>,
-    /// The largest number that a segment has had.
-    numbers: u64,
     housekeeping_at: Instant,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, numbers: u64) -> Writer {
-        Writer { shared, streams: BTreeMap::new(), numbers, housekeeping_at: Instant::now() }
+    pub(super) fn new(shared: Arc<Shared>, lane: Lane) -> Writer {
+        Writer { shared, lane, streams: BTreeMap::new(), housekeeping_at: Instant::now() }
     }
 
     /// Works until capture stops and the queue is empty.
     pub(super) fn run(mut self) {
+        let share = self.shared.settings.busy_share;
+        let mut pace = (self.lane == Lane::Spare).then(|| Pace::begin(share));
         loop {
             let is_last = self.shared.is_stopping();
             let taken = self.take();
             let now = Instant::now();
             for stream in self.streams.values_mut() {
-                stream.tend(&self.shared, &mut self.numbers, now);
+                stream.tend(&self.shared, now);
             }
             if now >= self.housekeeping_at {
                 self.housekeeping_at = now + HOUSEKEEPING;
                 self.keep_house(now);
             }
-            if taken == 0 {
-                if is_last {
+            if is_last {
+                if taken == 0 {
                     break;
                 }
-                std::thread::park_timeout(LOOK);
+                continue;
+            }
+            let planned = match taken {
+                0 if self.streams.is_empty() => IDLE_LOOK,
+                0 => LOOK,
+                _ => Duration::ZERO,
+            };
+            let mut rest = planned;
+            if let Some(pace) = &mut pace {
+                self.shared.lane(self.lane).queue.narrow(pace.is_in_the_way());
+                rest = pace.rest(planned);
+            }
+            if !rest.is_zero() {
+                std::thread::park_timeout(rest);
             }
         }
         let now = Instant::now();
         self.keep_house(now);
         for stream in self.streams.values_mut() {
-            stream.flush(&self.shared, &mut self.numbers, now);
+            stream.flush(&self.shared, now);
             stream.seal(&self.shared);
         }
         self.show();
@@ -68,9 +85,10 @@ impl Writer {
     /// Takes what waits in the queue. Returns how much it was.
     fn take(&mut self) -> usize {
         let now = Instant::now();
+        let waiting = self.shared.lane(self.lane);
         let mut taken = 0;
         while taken < OBSERVATIONS_MAX
-            && let Some((ticket, observation)) = self.shared.queue.pop()
+            && let Some((ticket, observation)) = waiting.queue.pop()
         {
             taken += 1;
             let (tap, current) = (Arc::clone(&ticket.tap), Arc::clone(&ticket.current));
@@ -78,14 +96,14 @@ impl Writer {
             let oversize = stream.append(ticket, &observation, now);
             self.shared.metrics.oversize.inc_by(oversize);
             if stream.is_full() {
-                stream.flush(&self.shared, &mut self.numbers, now);
+                stream.flush(&self.shared, now);
             }
             if taken.is_multiple_of(64) {
-                self.shared.room.notify_waiters();
+                waiting.room.notify_waiters();
             }
         }
         if taken > 0 {
-            self.shared.room.notify_waiters();
+            waiting.room.notify_waiters();
         }
         taken
     }
@@ -94,10 +112,10 @@ impl Writer {
     fn keep_house(&mut self, now: Instant) {
         let taps: Vec<Arc<TapState>> = self.shared.taps.lock().clone();
         for tap in taps {
-            if tap.untold.read() != Dropped::default() {
-                let current = tap.current.load_full();
+            let current = tap.current.load_full();
+            if Lane::of(current.rules.mode) == self.lane && tap.untold.read() != Dropped::default() {
                 let stream = stream(&mut self.streams, &self.shared, tap, current);
-                stream.flush(&self.shared, &mut self.numbers, now);
+                stream.flush(&self.shared, now);
             }
         }
         self.streams.retain(|_, stream| !stream.is_idle());
@@ -115,7 +133,7 @@ impl Writer {
         shared.metrics.disk_bytes.set(gauge(shared.disk_bytes()));
         let oldest = self.streams.values().filter_map(Stream::began_us).min();
         let oldest = oldest.and_then(|us| u64::try_from(us).ok()).unwrap_or(u64::MAX);
-        shared.oldest_open_us.store(oldest, Ordering::Relaxed);
+        shared.lane(self.lane).oldest_open_us.store(oldest, Ordering::Relaxed);
         shared.metrics.lag.set(lag(shared).as_secs_f64());
     }
 }
@@ -133,7 +151,8 @@ fn stream<'a>(
 
 /// Age of the oldest row that is not in the store.
 pub(super) fn lag(shared: &Shared) -> Duration {
-    let open = shared.oldest_open_us.load(Ordering::Relaxed);
+    let open =
+        shared.lanes.iter().map(|lane| lane.oldest_open_us.load(Ordering::Relaxed)).min().unwrap_or(u64::MAX);
     let sealed = shared.sealed.waiting().1.and_then(|us| u64::try_from(us).ok()).unwrap_or(u64::MAX);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     match open.min(sealed) {
@@ -142,10 +161,12 @@ pub(super) fn lag(shared: &Shared) -> Duration {
     }
 }
 
-/// Drops what is left in the queue when there is no writer any more.
+/// Drops what is left in the queues when there is no writer any more.
 pub(super) fn abandon(shared: &Shared) {
-    while let Some((ticket, observation)) = shared.queue.pop() {
-        ticket.tap.drop_rows(Reason::Stopping, observation.rows as u64);
+    for lane in &shared.lanes {
+        while let Some((ticket, observation)) = lane.queue.pop() {
+            ticket.tap.drop_rows(Reason::Stopping, observation.rows as u64);
+        }
+        lane.room.notify_waiters();
     }
-    shared.room.notify_waiters();
 }

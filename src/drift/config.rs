@@ -51,6 +51,8 @@ pub struct DriftConfig {
     pub queue_rows: usize,
     /// Bytes of tensors that may wait.
     pub queue_bytes: usize,
+    /// The share of a core that profiling takes at most while requests want all of it.
+    pub busy_share: f64,
     /// Memory of the panes of one version and route.
     pub pane_bytes: usize,
     /// Memory for rows from which a baseline is learned.
@@ -71,8 +73,9 @@ impl Default for DriftConfig {
             pane: Duration::from_secs(300),
             windows: vec![Window::Pane, Window::Last(hour), Window::Last(24 * hour), Window::Deploy],
             false_alarms_per_week: 0.07,
-            queue_rows: 65_536,
+            queue_rows: 16_384,
             queue_bytes: 64 << 20,
+            busy_share: 0.005,
             pane_bytes: 256 << 20,
             learn_bytes: 256 << 20,
             retention: 8 * 24 * hour,

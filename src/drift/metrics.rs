@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec};
 
 use super::report::{DriftReport, DriftState};
+use crate::infer::Full;
 use crate::metrics::{MetricsError, Registry};
 use crate::model::ModelId;
 
@@ -21,7 +22,7 @@ pub(super) struct DriftMetrics {
     state: IntGaugeVec,
     score: GaugeVec,
     rows: IntCounterVec,
-    dropped: IntCounterVec,
+    dropped: Dropped,
     pane_seconds: GaugeVec,
     pane_bytes: IntGaugeVec,
     failures: IntCounterVec,
@@ -29,10 +30,32 @@ pub(super) struct DriftMetrics {
     shown: Mutex<BTreeMap<ModelId, BTreeSet<(String, &'static str)>>>,
 }
 
+/// Counts rows that there was no room for.
+#[derive(Debug, Clone)]
+pub(super) struct Dropped {
+    by_rows: IntCounter,
+    by_bytes: IntCounter,
+}
+
+impl Dropped {
+    /// So many rows, and what was full.
+    pub(super) fn count(&self, full: Full, rows: usize) {
+        match full {
+            Full::Rows => self.by_rows.inc_by(rows as u64),
+            Full::Bytes => self.by_bytes.inc_by(rows as u64),
+        }
+    }
+}
+
 impl DriftMetrics {
     /// Registers the families.
     pub(super) fn register(registry: &Registry) -> Result<DriftMetrics, MetricsError> {
         let version = ["model", "version"];
+        let dropped = registry.counters(
+            "weir_drift_dropped_rows_total",
+            "Rows that were not profiled because there was no room for them, by reason",
+            &["reason"],
+        )?;
         Ok(DriftMetrics {
             state: registry.int_gauges(
                 "weir_drift_state",
@@ -49,11 +72,10 @@ impl DriftMetrics {
                 "Rows that were profiled, or were not because their request failed, by result",
                 &["model", "version", "result"],
             )?,
-            dropped: registry.counters(
-                "weir_drift_dropped_rows_total",
-                "Rows that were not profiled because there was no room for them, by reason",
-                &["reason"],
-            )?,
+            dropped: Dropped {
+                by_rows: dropped.with_label_values(&[Full::Rows.as_str()]),
+                by_bytes: dropped.with_label_values(&[Full::Bytes.as_str()]),
+            },
             pane_seconds: registry.gauges(
                 "weir_drift_pane_timestamp_seconds",
                 "When the last pane of a version was closed and judged, in seconds since 1970",
@@ -79,9 +101,9 @@ impl DriftMetrics {
         self.rows.with_label_values(&[&*id.name, &version, result]).inc_by(rows as u64);
     }
 
-    /// Counts rows that there was no room for.
-    pub(super) fn dropped(&self, reason: &str, rows: usize) {
-        self.dropped.with_label_values(&[reason]).inc_by(rows as u64);
+    /// What counts rows that there was no room for, on the requests' path.
+    pub(super) fn dropped(&self) -> Dropped {
+        self.dropped.clone()
     }
 
     /// Says that a pane was closed.

@@ -29,6 +29,7 @@ mod metrics;
 pub mod monitor;
 pub mod detect;
 pub mod mmd;
+pub mod embedding;
 pub mod performance;
 pub mod presets;
 

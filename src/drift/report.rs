@@ -91,6 +91,17 @@ pub struct Summary {
     pub distinct: f64,
 }
 
+/// When the mean of a numeric feature changed, by detectors that see one pane after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Trend {
+    /// Panes that had enough rows.
+    pub panes: u64,
+    /// The end of the last pane at which the Page-Hinkley test raised an alarm, in microseconds since 1970.
+    pub page_hinkley_us: Option<i64>,
+    /// The same of ADWIN.
+    pub adwin_us: Option<i64>,
+}
+
 /// One feature.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureReport {
@@ -112,6 +123,8 @@ pub struct FeatureReport {
     pub bins: Vec<Bin>,
     /// The main score of recent panes, oldest first, for a sparkline; empty offline.
     pub history: Vec<f64>,
+    /// When its mean changed; `None` offline, and for categories.
+    pub trend: Option<Trend>,
 }
 
 impl FeatureReport {
@@ -119,6 +132,27 @@ impl FeatureReport {
     pub fn measure(&self, name: &str) -> Option<&Measure> {
         self.measures.iter().find(|measure| measure.name == name)
     }
+}
+
+/// An embedding: rows compared as points.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmbeddingReport {
+    /// Its name, for example `out.embedding`.
+    pub name: String,
+    /// Coordinates of a point.
+    pub width: usize,
+    /// Points of the baseline that were compared.
+    pub baseline_points: usize,
+    /// Points of the current data.
+    pub current_points: usize,
+    /// The squared maximum mean discrepancy ([`crate::drift::mmd`]); NaN where it is undefined.
+    pub mmd2: f64,
+    /// The probability of as large a discrepancy without drift; NaN where it is undefined.
+    pub p: f64,
+    /// The discrepancy from which on it is called drift, when it is beyond chance.
+    pub alarm: f64,
+    /// The verdict.
+    pub state: DriftState,
 }
 
 /// A whole comparison.
@@ -142,4 +176,6 @@ pub struct DriftReport {
     pub state: DriftState,
     /// Every feature, inputs first.
     pub features: Vec<FeatureReport>,
+    /// Embeddings that were asked for; only offline.
+    pub embeddings: Vec<EmbeddingReport>,
 }

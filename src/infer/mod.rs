@@ -4,9 +4,13 @@
 //! knows a wire format. What a version made of a request is an [`Observation`], which taps (capture, drift) take.
 
 mod observe;
+mod pace;
 mod queue;
 
-pub use self::observe::{Acknowledgement, Observation, Route, Tap, TapRefused, TapSource, TappedVersion};
+pub use self::observe::{
+    Acknowledgement, Attention, Observation, Route, Tap, TapRefused, TapSource, TappedVersion,
+};
+pub use self::pace::{Pace, yield_to_requests};
 pub use self::queue::{Full, ObservationQueue};
 
 use std::sync::Arc;

@@ -10,8 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use smallvec::SmallVec;
-
 use super::{Protocol, Timing};
 use crate::error::Code;
 use crate::model::{ModelConfig, ModelId, Signature};
@@ -62,9 +60,9 @@ pub struct Observation {
     /// Rows when the version is batched (axis 0 of every tensor), else 1.
     pub rows: usize,
     /// In the signature's order; `None` for an optional input that was left out.
-    pub inputs: SmallVec<[Option<Tensor>; 4]>,
+    pub inputs: Vec<Option<Tensor>>,
     /// All outputs, in the signature's order, whatever the client selected; empty when the request failed.
-    pub outputs: SmallVec<[Tensor; 4]>,
+    pub outputs: Vec<Tensor>,
     /// Why it failed; `None` when it was answered.
     pub failure: Option<Code>,
     /// How long each stage took.
@@ -91,10 +89,24 @@ pub type Acknowledgement = Pin<Box<dyn Future<Output = Result<(), TapRefused>> +
 #[error("{0}")]
 pub struct TapRefused(pub String);
 
+/// Whether a tap would take a request that comes now; the more it would, the larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Attention {
+    /// It looks at nothing now: no observation is made.
+    None,
+    /// It is behind: no observation is made, and it is told of the rows by [`Tap::skip`].
+    Full,
+    /// It takes observations.
+    Open,
+}
+
 /// Watches the finished requests of one version.
 pub trait Tap: Send + Sync + std::fmt::Debug {
-    /// Whether it looks at anything now. While it does not, no observation is made for it.
-    fn is_active(&self) -> bool;
+    /// Asked when a request begins. A guess: [`Tap::observe`] may have no room all the same.
+    fn attention(&self) -> Attention;
+
+    /// Counts rows of a finished request that there was no room for when it began.
+    fn skip(&self, rows: usize);
 
     /// Takes an observation. Must not block; what it has no room for it drops and counts.
     ///

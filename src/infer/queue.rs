@@ -11,6 +11,9 @@ use crossbeam_queue::ArrayQueue;
 
 use super::Observation;
 
+/// Rows of a narrow queue.
+const NARROW_ROWS: usize = 512;
+
 /// Why an observation was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
@@ -38,6 +41,8 @@ pub struct ObservationQueue<T> {
     rows: AtomicUsize,
     bytes: AtomicUsize,
     rows_max: usize,
+    /// What `rows` may be now.
+    rows_now: AtomicUsize,
     bytes_max: usize,
 }
 
@@ -50,6 +55,7 @@ impl<T> ObservationQueue<T> {
             rows: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             rows_max: rows_max.max(1),
+            rows_now: AtomicUsize::new(rows_max.max(1)),
             bytes_max,
         }
     }
@@ -60,13 +66,14 @@ impl<T> ObservationQueue<T> {
         let (rows, bytes) = (observation.rows, observation.bytes());
         let rows_before = self.rows.fetch_add(rows, Ordering::Relaxed);
         let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let full = if rows_before > 0 && rows_before.saturating_add(rows) > self.rows_max {
-            Some(Full::Rows)
-        } else if bytes_before > 0 && bytes_before.saturating_add(bytes) > self.bytes_max {
-            Some(Full::Bytes)
-        } else {
-            self.ring.push((owner, bytes, Arc::clone(observation))).err().map(|_| Full::Rows)
-        };
+        let full =
+            if rows_before > 0 && rows_before.saturating_add(rows) > self.rows_now.load(Ordering::Relaxed) {
+                Some(Full::Rows)
+            } else if bytes_before > 0 && bytes_before.saturating_add(bytes) > self.bytes_max {
+                Some(Full::Bytes)
+            } else {
+                self.ring.push((owner, bytes, Arc::clone(observation))).err().map(|_| Full::Rows)
+            };
         match full {
             None => Ok(()),
             Some(full) => {
@@ -74,6 +81,21 @@ impl<T> ObservationQueue<T> {
                 Err(full)
             }
         }
+    }
+
+    /// Why one more row would not be taken now, if it would not.
+    pub fn full(&self) -> Option<Full> {
+        if self.rows.load(Ordering::Relaxed) >= self.rows_now.load(Ordering::Relaxed) {
+            return Some(Full::Rows);
+        }
+        (self.bytes.load(Ordering::Relaxed) >= self.bytes_max.max(1)).then_some(Full::Bytes)
+    }
+
+    /// Bounds the queue to a few rows, or to as many as it was made for. For a consumer that is slow on purpose: what
+    /// waited long would be old, and requests would miss its memory.
+    pub fn narrow(&self, is_narrow: bool) {
+        let rows = if is_narrow { NARROW_ROWS.min(self.rows_max) } else { self.rows_max };
+        self.rows_now.store(rows, Ordering::Relaxed);
     }
 
     /// The oldest observation. Its room is free as soon as it is taken.
@@ -123,14 +145,28 @@ mod tests {
         assert_eq!(queue.push(1, &observation(6, 10)), Ok(()));
         assert_eq!(queue.push(2, &observation(5, 10)), Err(Full::Rows));
         assert_eq!(queue.push(3, &observation(4, 91)), Err(Full::Bytes));
+        assert_eq!(queue.full(), None);
         assert_eq!(queue.push(4, &observation(4, 90)), Ok(()));
+        assert_eq!(queue.full(), Some(Full::Rows));
         assert_eq!(queue.bytes(), 100);
         assert_eq!(queue.pop().map(|(owner, _)| owner), Some(1));
         assert_eq!(queue.push(5, &observation(6, 10)), Ok(()));
         assert_eq!(queue.pop().map(|(owner, _)| owner), Some(4));
         assert_eq!(queue.pop().map(|(owner, _)| owner), Some(5));
         assert!(queue.pop().is_none());
+        assert_eq!(queue.full(), None);
         assert_eq!((queue.len(), queue.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_narrow_queue_takes_a_few_rows() {
+        let queue = ObservationQueue::new(10_000, 100);
+        queue.push((), &observation(600, 1)).unwrap();
+        queue.narrow(true);
+        assert_eq!(queue.full(), Some(Full::Rows));
+        assert_eq!(queue.push((), &observation(1, 1)), Err(Full::Rows));
+        queue.narrow(false);
+        assert_eq!(queue.push((), &observation(1, 1)), Ok(()));
     }
 
     #[test]
@@ -138,6 +174,9 @@ mod tests {
         let queue = ObservationQueue::new(10, 100);
         assert_eq!(queue.push((), &observation(50, 500)), Ok(()));
         assert_eq!(queue.push((), &observation(1, 1)), Err(Full::Rows));
+        assert!(queue.pop().is_some());
+        assert_eq!(queue.push((), &observation(1, 100)), Ok(()));
+        assert_eq!(queue.full(), Some(Full::Bytes));
         assert!(queue.pop().is_some());
         assert_eq!(queue.push((), &observation(1, 1)), Ok(()));
     }

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 
 use super::catalog::Catalog;
 use super::error::shorten;
@@ -20,7 +19,6 @@ use crate::infer::{AnswerObserver, InferRequest, InferResponse, Protocol, Route,
 use crate::metrics::{MetricsError, Registry};
 use crate::model::{ModelName, Version};
 use crate::scheduler::Job;
-use crate::tensor::Tensor;
 
 /// The data plane.
 #[derive(Debug)]
@@ -259,28 +257,28 @@ async fn answer(
 ) -> Result<(InferResponse, usize), EngineError> {
     let mut watched = Watched::begin(servable, &request, route);
     match run(servable, request, &mut watched).await {
-        Ok((response, rows, seen)) => {
+        Ok((response, rows)) => {
             if let Some(watched) = watched {
-                watched.answered(servable, seen, response.timing).await?;
+                watched.answered(servable, response.timing).await?;
             }
             Ok((response, rows))
         }
         Err(error) => {
             if let Some(watched) = watched {
-                watched.failed(&error);
+                watched.failed(servable, &error);
             }
             Err(error)
         }
     }
 }
 
-/// Validates `request` against the version it was routed to, has it run, and puts the answer together. Returns its rows
-/// and, when it is watched, every output.
+/// Validates `request` against the version it was routed to, has it run, and puts the answer together. Returns its rows,
+/// too; what whoever watches may see stands in `watched`.
 async fn run(
     servable: &Servable,
     request: InferRequest,
     watched: &mut Option<Watched>,
-) -> Result<(InferResponse, usize, SmallVec<[Tensor; 4]>), EngineError> {
+) -> Result<(InferResponse, usize), EngineError> {
     let selection = respond::select(servable, &request.outputs)?;
     let bound = servable.contract.bind(&servable.name, request.inputs)?;
     let rows = bound.rows;
@@ -289,10 +287,9 @@ async fn run(
     }
     let job = Job { inputs: bound.inputs, rows, priority: request.priority, deadline: request.deadline };
     let reply = servable.scheduler.submit(job).await?;
-    let seen = match watched {
-        Some(_) => respond::all(servable, &reply.outputs)?,
-        None => SmallVec::new(),
-    };
+    if let Some(watched) = watched {
+        watched.ran(servable, &reply.outputs)?;
+    }
     let outputs = respond::collect(servable, &selection, reply.outputs)?;
     let response = InferResponse {
         model: Arc::clone(&servable.name),
@@ -303,5 +300,5 @@ async fn run(
         timing: Timing { received: request.timing.received, decode: request.timing.decode, ..reply.timing },
         observer: Some(Arc::clone(&servable.metrics) as Arc<dyn AnswerObserver>),
     };
-    Ok((response, rows, seen))
+    Ok((response, rows))
 }

@@ -75,7 +75,7 @@ pub(super) fn collect(
 }
 
 /// Every output, in the model's order, for those who watch.
-pub(super) fn all(servable: &Servable, outputs: &[Output]) -> Result<SmallVec<[Tensor; 4]>, EngineError> {
+pub(super) fn all(servable: &Servable, outputs: &[Output]) -> Result<Vec<Tensor>, EngineError> {
     outputs.iter().enumerate().map(|(index, output)| tensor(servable, index, output.clone())).collect()
 }
 

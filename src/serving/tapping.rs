@@ -4,61 +4,73 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use smallvec::SmallVec;
-
-use super::{EngineError, Servable};
+use super::{EngineError, Servable, respond};
+use crate::backend::Output;
 use crate::error::{Code, Coded};
-use crate::infer::{InferRequest, Observation, Protocol, Route, Tap, Timing};
-use crate::tensor::{Name, Tensor};
+use crate::infer::{Acknowledgement, Attention, InferRequest, Observation, Route, Timing};
+use crate::tensor::Tensor;
 
-/// A request that a tap will see.
+/// A request of a version whose tap looks at requests now. Small: it lies in the future of every request.
 #[derive(Debug)]
 pub(super) struct Watched {
-    tap: Arc<dyn Tap>,
-    started: Instant,
-    id: Name,
-    key: Name,
-    protocol: Protocol,
-    route: Route,
     rows: usize,
-    inputs: SmallVec<[Option<Tensor>; 4]>,
+    /// `None` when the tap has no room: then only its rows are counted.
+    seen: Option<Box<Seen>>,
+}
+
+/// What is known of the request so far.
+#[derive(Debug)]
+struct Seen {
+    started: Instant,
+    observation: Observation,
 }
 
 impl Watched {
     /// Begins to watch `request`, if the version has a tap that looks at anything now.
     pub(super) fn begin(servable: &Servable, request: &InferRequest, route: Route) -> Option<Watched> {
-        let tap = servable.tap.as_ref().filter(|tap| tap.is_active())?;
-        Some(Watched {
-            tap: Arc::clone(tap),
-            started: request.timing.received.unwrap_or_else(Instant::now),
-            id: request.id.clone(),
-            key: request.split_key.clone(),
-            protocol: request.protocol,
-            route,
-            rows: 1,
-            inputs: SmallVec::new(),
-        })
+        let attention = servable.tap.as_ref()?.attention();
+        let seen = match attention {
+            Attention::None => return None,
+            Attention::Full => None,
+            Attention::Open => Some(Box::new(Seen {
+                started: request.timing.received.unwrap_or_else(Instant::now),
+                observation: Observation {
+                    id: request.id.clone(),
+                    key: request.split_key.clone(),
+                    protocol: request.protocol,
+                    route,
+                    ..Observation::default()
+                },
+            })),
+        };
+        Some(Watched { rows: 1, seen })
     }
 
     /// Remembers the inputs, which are known to fit the model.
-    pub(super) fn bound(&mut self, rows: usize, inputs: &SmallVec<[Option<Tensor>; 4]>) {
+    pub(super) fn bound(&mut self, rows: usize, inputs: &[Option<Tensor>]) {
         self.rows = rows;
-        self.inputs.clone_from(inputs);
+        if let Some(seen) = &mut self.seen {
+            seen.observation.inputs = inputs.to_vec();
+        }
+    }
+
+    /// Remembers what ran gave, if the tap has room for it.
+    ///
+    /// # Errors
+    /// When an output is not what it says it is.
+    pub(super) fn ran(&mut self, servable: &Servable, outputs: &[Output]) -> Result<(), EngineError> {
+        if let Some(seen) = &mut self.seen {
+            seen.observation.outputs = respond::all(servable, outputs)?;
+        }
+        Ok(())
     }
 
     /// Shows the answer to the tap, and waits where its promise asks for that.
     ///
     /// # Errors
     /// When the tap cannot keep its promise.
-    pub(super) async fn answered(
-        self,
-        servable: &Servable,
-        outputs: SmallVec<[Tensor; 4]>,
-        timing: Timing,
-    ) -> Result<(), EngineError> {
-        let tap = Arc::clone(&self.tap);
-        let observation = Arc::new(self.finish(outputs, None, timing));
-        match tap.observe(&observation) {
+    pub(super) async fn answered(self, servable: &Servable, timing: Timing) -> Result<(), EngineError> {
+        match self.show(servable, None, timing) {
             None => Ok(()),
             Some(acknowledged) => acknowledged.await.map_err(|refused| EngineError::Unseen {
                 model: servable.name.to_string(),
@@ -68,25 +80,27 @@ impl Watched {
     }
 
     /// Shows a failure to the tap. Nothing is waited for: there is no answer that could leave too early.
-    pub(super) fn failed(self, error: &EngineError) {
-        let tap = Arc::clone(&self.tap);
-        let observation = self.finish(SmallVec::new(), Some(error.code()), Timing::default());
-        drop(tap.observe(&Arc::new(observation)));
+    pub(super) fn failed(self, servable: &Servable, error: &EngineError) {
+        drop(self.show(servable, Some(error.code()), Timing::default()));
     }
 
-    fn finish(self, outputs: SmallVec<[Tensor; 4]>, failure: Option<Code>, timing: Timing) -> Observation {
-        Observation {
-            id: self.id,
-            key: self.key,
-            protocol: self.protocol,
-            route: self.route,
+    fn show(self, servable: &Servable, failure: Option<Code>, timing: Timing) -> Option<Acknowledgement> {
+        let tap = servable.tap.as_ref()?;
+        let Some(seen) = self.seen else {
+            tap.skip(self.rows);
+            return None;
+        };
+        let Seen { started, mut observation } = *seen;
+        if failure.is_some() {
+            observation.outputs.clear();
+        }
+        tap.observe(&Arc::new(Observation {
             rows: self.rows,
-            inputs: self.inputs,
-            outputs,
             failure,
             timing,
-            latency: self.started.elapsed(),
+            latency: started.elapsed(),
             finished: Some(SystemTime::now()),
-        }
+            ..observation
+        }))
     }
 }

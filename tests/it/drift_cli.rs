@@ -242,3 +242,34 @@ fn a_profile_becomes_a_version_s_baseline() {
     let (_, error) = rig.text(&["profile-data", "other.csv", "--model", "penguins@1"], 2);
     assert!(error.contains("has no column for a feature of the model"), "{error}");
 }
+
+/// Two clouds in three coordinates: each coordinate alone looks the same, their relation does not.
+#[test]
+fn rows_are_compared_as_points_where_that_is_asked_for() {
+    let rig = Rig::new();
+    let cloud = |sign: i32| {
+        let head = ["e[0]", "e[1]", "e[2]", "x"].map(str::to_owned).to_vec();
+        let rows = (0..600).map(|row: i32| {
+            let (a, b) = ((row * 37) % 101 - 50, (row * 59) % 103 - 51);
+            let third = sign * a + b / 10;
+            [a, b, third, row % 7].iter().map(ToString::to_string).collect()
+        });
+        std::iter::once(head).chain(rows).collect::<Vec<_>>()
+    };
+    let (base, same, turned) = (
+        rig.write("base.csv", &cloud(1)),
+        rig.write("same.csv", &cloud(1)),
+        rig.write("turned.csv", &cloud(-1)),
+    );
+    let alone = rig.json(&["drift", &base, &turned], 0);
+    assert_eq!(alone["state"], "ok", "{alone}");
+    assert_eq!(alone["features"].as_array().unwrap().len(), 4);
+    let quiet = rig.json(&["drift", &base, &same, "--embedding", "e"], 0);
+    assert_eq!((&quiet["state"], states(&quiet)), (&"ok".into(), vec![("x", "ok")]), "{quiet}");
+    let loud = rig.json(&["drift", &base, &turned, "--embedding", "e", "--fail-on", "drift"], 5);
+    let found = &loud["embeddings"][0];
+    assert_eq!((&found["name"], &found["width"], &found["state"]), (&"e".into(), &3.into(), &"drift".into()));
+    assert!(found["mmd2"].as_f64().unwrap() > 0.05 && found["p"].as_f64().unwrap() < 0.01, "{found}");
+    let (_, error) = rig.text(&["drift", &base, &same, "--embedding", "x"], 2);
+    assert!(error.contains("no list column x"), "{error}");
+}

@@ -16,7 +16,8 @@ use crate::app::cli::say;
 use crate::app::registry::exit::{Failure, finish};
 use crate::drift::baseline::Baseline;
 use crate::drift::decide::{Rules, Subject, compare};
-use crate::drift::report::{DriftReport, DriftState};
+use crate::drift::embedding::{self, Sample};
+use crate::drift::report::{DriftReport, DriftState, EmbeddingReport};
 use crate::drift::table::Table;
 use crate::drift::{offline, render};
 
@@ -61,6 +62,9 @@ struct FileArgs {
     /// End with exit code 5 when the verdict is as bad
     #[arg(long, value_name = "STATE")]
     fail_on: Option<FailOn>,
+    /// Compare the rows of a list column as points (may be given several times); its elements are no features then
+    #[arg(long = "embedding", value_name = "COLUMN")]
+    embeddings: Vec<String>,
     #[command(flatten)]
     columns: ColumnArgs,
 }
@@ -121,6 +125,11 @@ impl FileArgs {
         };
         let mut report = compare(&pair.baseline, &current, &Rules::offline(), subject);
         offline::name_unseen(&mut report, &current);
+        for name in &self.embeddings {
+            let found = self.embedding(name, &pair)?;
+            report.state = report.state.max(found.state);
+            report.embeddings.push(found);
+        }
         let told = self.compat.map(|tool| self.compat(tool, &pair, &report)).transpose()?;
         self.show(&report, told.as_deref())?;
         let is_failure = match self.fail_on {
@@ -170,11 +179,41 @@ impl FileArgs {
         compat::measure(tool, base, current, &report.features)
     }
 
+    fn embedding(&self, name: &str, pair: &Pair) -> Result<EmbeddingReport, Failure> {
+        let Some((base, _)) = &pair.base else {
+            return Err(Failure::usage("--embedding needs the data of the baseline, not a profile"));
+        };
+        let sample = |table: &Table| {
+            let columns: Vec<usize> =
+                (0..).map_while(|at| self.find(&format!("{name}[{at}]"), table)).collect();
+            if columns.is_empty() {
+                let message = format!("--embedding: {} has no list column {name}", table.path().display());
+                return Err(Failure::usage(message));
+            }
+            Sample::of(table, &columns).map(|sample| (sample, columns.len())).map_err(|e| Failure::coded(&e))
+        };
+        let ((base, width), (current, other)) = (sample(base)?, sample(&pair.current)?);
+        if width != other {
+            let message = format!("--embedding: {name} has {width} elements there and {other} here");
+            return Err(Failure::usage(message));
+        }
+        Ok(embedding::compare(name, &base, &current))
+    }
+
+    /// Whether a feature is an element of an embedding.
+    fn is_element(&self, feature: &str) -> bool {
+        let element =
+            |feature: &str, name: &str| feature.strip_prefix(name).is_some_and(|rest| rest.starts_with('['));
+        let bare = feature.strip_prefix("in.").unwrap_or(feature);
+        self.embeddings.iter().any(|name| element(feature, name) || element(bare, name))
+    }
+
     fn with_data(&self) -> Result<Pair, Failure> {
         let (base, current) = (open(self.base())?, open(self.current())?);
         let mut features = self.columns.of_table(&base)?;
         let mut missing = Vec::new();
         let mut columns = Vec::new();
+        features.retain(|feature| !self.is_element(&feature.name));
         features.retain(|feature| match self.find(&feature.name, &current) {
             Some(column) => {
                 columns.push(column);
@@ -220,7 +259,7 @@ impl FileArgs {
 
     fn check(&self, missing: &[String], columns: &[usize]) -> Result<(), Failure> {
         warn(&format!("{} has no column for", self.current().display()), missing);
-        match columns.is_empty() {
+        match columns.is_empty() && self.embeddings.is_empty() {
             true => Err(Failure::usage(format!(
                 "{} and {} have no column in common",
                 self.base().display(),

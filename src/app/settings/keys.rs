@@ -179,6 +179,12 @@ pub const KEYS: &[Key] = &[
         "Where captured rows, profiles and labels are kept; empty turns capture and drift off",
     ),
     key(
+        "monitoring.busy_share",
+        Kind::Share,
+        "0.005",
+        "What profiles, and capture at best effort, may each take of a core that requests want all of",
+    ),
+    key(
         "capture.mode",
         Kind::Choice(&CaptureMode::WORDS),
         "off",
@@ -242,7 +248,7 @@ pub const KEYS: &[Key] = &[
         "0.07",
         "False alarms of a version that are expected in a week without drift",
     ),
-    key("drift.queue_rows", Kind::Number(1, 1 << 24), "65536", "Rows that wait to be profiled"),
+    key("drift.queue_rows", Kind::Number(1, 1 << 24), "16384", "Rows that wait to be profiled"),
     key("drift.queue_bytes", Kind::Size(1 << 16, TIB), "64MiB", "Bytes of tensors that wait to be profiled"),
     key("log.format", Kind::Choice(&["text", "json"]), "text", "How log lines are written"),
     key(

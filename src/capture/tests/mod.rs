@@ -20,7 +20,7 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 
 use super::{Capture, CaptureSettings, Filter, ModelStatus, Reader};
-use crate::infer::{Acknowledgement, Observation, Tap, TappedVersion};
+use crate::infer::{Acknowledgement, Attention, Observation, Tap, TappedVersion};
 use crate::metrics::Registry;
 use crate::model::monitoring::{CaptureConfig, CaptureMode};
 use crate::model::{Dim, ModelConfig, ModelId, Signature, TensorSpec, Version};
@@ -164,7 +164,7 @@ fn rows_come_back_with_their_labels() {
     let folder = tempfile::tempdir().unwrap();
     let capture = start(settings(folder.path(), CaptureMode::BestEffort));
     let tap = tap(&capture, &small());
-    assert!(tap.is_active());
+    assert_eq!(tap.attention(), Attention::Open);
     let x = floats("x", 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     let p = floats("p", 3, &[0.5, 0.5, 0.1, 0.9, 1.0, 0.0]);
     let seen = Arc::new(Observation {
@@ -175,7 +175,7 @@ fn rows_come_back_with_their_labels() {
     assert!(tap.observe(&seen).is_none());
     assert!(tap.observe(&row("")).is_none());
     capture.stop(LONG);
-    assert!(!tap.is_active());
+    assert_eq!(tap.attention(), Attention::None);
     let status = check(&capture, data(folder.path()));
     assert_eq!((status.accepted, status.written), (4, 4));
     assert_eq!(capture.status().disk_bytes, 0);
@@ -211,12 +211,12 @@ fn a_configuration_changes_live() {
     let folder = tempfile::tempdir().unwrap();
     let capture = start(settings(folder.path(), CaptureMode::Off));
     let tap = tap(&capture, &small());
-    assert!(!tap.is_active());
+    assert_eq!(tap.attention(), Attention::None);
     let name = "m".parse().unwrap();
     let privacy = BTreeMap::from([("in.x".to_owned(), "drop".parse().unwrap())]);
     let config = CaptureConfig { mode: Some(CaptureMode::BestEffort), privacy, ..CaptureConfig::default() };
     capture.configure(&name, Some(config.clone())).unwrap();
-    assert!(tap.is_active());
+    assert_eq!(tap.attention(), Attention::Open);
     tap.observe(&row("a"));
     let bad = BTreeMap::from([("in.x".to_owned(), "mask:(".parse().unwrap())]);
     assert!(capture.configure(&name, Some(CaptureConfig { privacy: bad, ..config })).is_err());
@@ -228,7 +228,7 @@ fn a_configuration_changes_live() {
         .unwrap();
     tap.observe(&row("b"));
     capture.configure(&name, None).unwrap();
-    assert!(!tap.is_active());
+    assert_eq!(tap.attention(), Attention::None);
     capture.stop(LONG);
     check(&capture, data(folder.path()));
     let nulls: BTreeMap<String, usize> = batches(data(folder.path()))

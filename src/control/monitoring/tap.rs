@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::infer::{Acknowledgement, Observation, Tap};
+use crate::infer::{Acknowledgement, Attention, Observation, Tap};
 
 /// Capture and drift, which do not know each other.
 #[derive(Debug)]
@@ -12,15 +12,26 @@ pub(super) struct Both {
 }
 
 impl Tap for Both {
-    fn is_active(&self) -> bool {
-        self.capture.is_active() || self.drift.is_active()
+    fn attention(&self) -> Attention {
+        match self.drift.attention() {
+            Attention::Open => Attention::Open,
+            less => less.max(self.capture.attention()),
+        }
+    }
+
+    fn skip(&self, rows: usize) {
+        for tap in [&self.drift, &self.capture] {
+            if tap.attention() != Attention::None {
+                tap.skip(rows);
+            }
+        }
     }
 
     fn observe(&self, observation: &Arc<Observation>) -> Option<Acknowledgement> {
-        if self.drift.is_active() {
+        if self.drift.attention() != Attention::None {
             // Drift promises nothing that could be waited for.
             drop(self.drift.observe(observation));
         }
-        if self.capture.is_active() { self.capture.observe(observation) } else { None }
+        if self.capture.attention() == Attention::None { None } else { self.capture.observe(observation) }
     }
 }

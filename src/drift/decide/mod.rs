@@ -56,6 +56,7 @@ pub fn compare(baseline: &Baseline, current: &Current, rules: &Rules, subject: S
         current_rows: current.rows,
         state: overall(features.iter().map(|feature| feature.state)),
         features,
+        embeddings: Vec::new(),
     }
 }
 
@@ -73,6 +74,7 @@ fn compare_feature(name: &str, baseline: &Profile, current: &Profile, chance: &C
         current: summary(current),
         bins: bars(baseline, current),
         history: Vec::new(),
+        trend: None,
     }
 }
 

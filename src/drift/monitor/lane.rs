@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::columns::Columns;
 use super::transition::{Lane, Transition};
+use super::trend::Trends;
 use crate::drift::baseline::{Baseline, Current};
 use crate::drift::config::{DriftConfig, Window};
 use crate::drift::decide::hold::{Held, overall};
@@ -37,6 +38,7 @@ pub(super) struct LaneState {
     decisions: Decisions,
     states: BTreeMap<String, DriftState>,
     history: BTreeMap<String, VecDeque<f64>>,
+    trends: Trends,
     last_pane_us: i64,
 }
 
@@ -75,6 +77,7 @@ impl LaneState {
             columns: Columns::default(),
             baseline: Arc::clone(baseline),
             folder,
+            trends: Trends::replay(baseline, panes.panes()),
             panes,
             states: decisions.states(),
             decisions,
@@ -111,6 +114,8 @@ impl LaneState {
         let end_us = start_us + length_us;
         let mut is_written = self.flush(start_us, length_us);
         self.panes.refresh();
+        let (pane, _) = self.panes.window(start_us, end_us);
+        self.trends.pane(&self.baseline, &pane, end_us);
         let mut reports = Vec::with_capacity(config.windows.len());
         for window in &config.windows {
             let mut report = self.compare(*window, start_us, end_us, rules, false);
@@ -135,7 +140,8 @@ impl LaneState {
     pub(super) fn report(&self, window: Window, now_us: i64, rules: &Rules) -> DriftReport {
         let mut report = self.compare(window, self.last_pane_us, now_us, rules, window != Window::Pane);
         self.decisions.show(&mut report);
-        for feature in &mut report.features {
+        for (position, feature) in report.features.iter_mut().enumerate() {
+            feature.trend = self.trends.of(position);
             feature.history = self.history.get(&feature.name).into_iter().flatten().copied().collect();
         }
         report

@@ -14,6 +14,7 @@ mod lane;
 mod learn;
 mod outlier;
 mod transition;
+mod trend;
 mod values;
 mod version;
 
@@ -21,9 +22,9 @@ pub use self::transition::{Lane, Transition};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,18 +37,18 @@ use super::baseline::Baseline;
 use super::config::{DriftConfig, Window};
 use super::decide::Rules;
 use super::decide::hold::overall;
-use super::metrics::DriftMetrics;
+use super::metrics::{DriftMetrics, Dropped};
 use super::report::{DriftReport, DriftState};
-use crate::infer::{Acknowledgement, Observation, ObservationQueue, Tap, TapSource, TappedVersion};
+use crate::infer::{
+    Acknowledgement, Attention, Full, Observation, ObservationQueue, Pace, Tap, TapSource, TappedVersion,
+};
 use crate::metrics::{MetricsError, Registry};
 use crate::model::ModelId;
 
 /// How often the queue is looked at.
 const STEP: Duration = Duration::from_millis(10);
-/// Observations that one step takes at most before others may have the lock.
-const STEP_OBSERVATIONS: usize = 4_096;
-/// How much the thread yields to all others (`nice`).
-const NICE: i32 = 10;
+/// Observations that one step takes at most, before others may have the lock and the core.
+const STEP_OBSERVATIONS: usize = 256;
 
 /// Is told what changed. Called on the monitor's thread, which it holds up.
 pub type OnTransition = Box<dyn Fn(Transition) + Send + Sync>;
@@ -56,7 +57,7 @@ pub type OnTransition = Box<dyn Fn(Transition) + Send + Sync>;
 pub struct Monitor {
     config: DriftConfig,
     rules: Rules,
-    queue: ObservationQueue<Arc<ModelId>>,
+    queue: Arc<ObservationQueue<Arc<ModelId>>>,
     metrics: DriftMetrics,
     on_transition: OnTransition,
     state: Mutex<State>,
@@ -105,14 +106,15 @@ impl Monitor {
         let monitor = Monitor::new(config, registry, on_transition)?;
         let (alive, ended) = mpsc::sync_channel(1);
         *monitor.alive.lock() = Some(alive);
-        let weak = Arc::downgrade(&monitor);
+        let (weak, share) = (Arc::downgrade(&monitor), monitor.config.busy_share);
         let thread = thread::Builder::new().name("weir-drift".to_owned());
         let started = thread.spawn(move || {
-            // Refused in some containers; it then competes like any other thread.
-            rustix::process::nice(NICE).ok();
-            while ended.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
+            let (mut pace, mut rest) = (Pace::begin(share), STEP);
+            while ended.recv_timeout(rest) == Err(RecvTimeoutError::Timeout) {
                 let Some(monitor) = weak.upgrade() else { return };
                 monitor.step(now_us());
+                monitor.queue.narrow(pace.is_in_the_way());
+                rest = pace.rest(if monitor.queue.is_empty() { STEP } else { Duration::ZERO });
             }
         });
         if let Err(error) = started {
@@ -132,7 +134,7 @@ impl Monitor {
     ) -> Result<Arc<Monitor>, MetricsError> {
         Ok(Arc::new(Monitor {
             rules: config.rules(),
-            queue: ObservationQueue::new(config.queue_rows, config.queue_bytes),
+            queue: Arc::new(ObservationQueue::new(config.queue_rows, config.queue_bytes)),
             metrics: DriftMetrics::register(registry)?,
             config,
             on_transition,
@@ -151,7 +153,7 @@ impl Monitor {
             let pane_us = now_us.div_euclid(length_us) * length_us;
             let open_us = *state.pane_us.get_or_insert(pane_us);
             // What waited belongs to the pane that was open while it came; a step is much shorter than a pane.
-            self.drain(&mut state);
+            self.drain(&mut state, if pane_us > open_us { usize::MAX } else { STEP_OBSERVATIONS });
             // A clock that went back closes nothing: the pane stays open until its time comes again.
             if pane_us > open_us {
                 transitions = self.close(&mut state, open_us, now_us);
@@ -165,7 +167,7 @@ impl Monitor {
     pub fn stop(&self) {
         drop(self.alive.lock().take());
         let mut state = self.state.lock();
-        self.drain(&mut state);
+        self.drain(&mut state, usize::MAX);
         let (Some(open_us), length_us) = (state.pane_us, self.pane_us()) else { return };
         for (id, version) in &mut state.versions {
             version.active.store(false, Ordering::Relaxed);
@@ -188,7 +190,8 @@ impl Monitor {
         let token = entry.tap.upgrade().unwrap_or_default();
         entry.tap = Arc::downgrade(&token);
         let tap = DriftTap {
-            monitor: Arc::downgrade(self),
+            queue: Arc::clone(&self.queue),
+            dropped: self.metrics.dropped(),
             id: Arc::new(version.id.clone()),
             active: Arc::clone(&entry.active),
             _token: token,
@@ -268,9 +271,10 @@ impl Monitor {
         i64::try_from(self.config.pane.as_micros()).unwrap_or(i64::MAX / 4).max(1)
     }
 
-    fn drain(&self, state: &mut State) {
+    /// Counts what waits, and at most what waited at first.
+    fn drain(&self, state: &mut State, most: usize) {
         let mut seen: BTreeSet<Arc<ModelId>> = BTreeSet::new();
-        for _ in 0..STEP_OBSERVATIONS {
+        for _ in 0..most.min(self.queue.len()) {
             let Some((id, observation)) = self.queue.pop() else { break };
             let State { versions, reader, .. } = state;
             let Some(version) = versions.get_mut(&*id) else { continue };
@@ -354,7 +358,8 @@ impl TapSource for DriftTaps {
 /// One version's way into the queue.
 #[derive(Debug)]
 struct DriftTap {
-    monitor: Weak<Monitor>,
+    queue: Arc<ObservationQueue<Arc<ModelId>>>,
+    dropped: Dropped,
     id: Arc<ModelId>,
     active: Arc<AtomicBool>,
     /// Says that the version is loaded.
@@ -362,14 +367,21 @@ struct DriftTap {
 }
 
 impl Tap for DriftTap {
-    fn is_active(&self) -> bool {
-        self.active.load(Ordering::Relaxed)
+    fn attention(&self) -> Attention {
+        match self.active.load(Ordering::Relaxed) {
+            false => Attention::None,
+            true if self.queue.full().is_some() => Attention::Full,
+            true => Attention::Open,
+        }
+    }
+
+    fn skip(&self, rows: usize) {
+        self.dropped.count(self.queue.full().unwrap_or(Full::Rows), rows);
     }
 
     fn observe(&self, observation: &Arc<Observation>) -> Option<Acknowledgement> {
-        let monitor = self.monitor.upgrade()?;
-        if let Err(full) = monitor.queue.push(Arc::clone(&self.id), observation) {
-            monitor.metrics.dropped(full.as_str(), observation.rows);
+        if let Err(full) = self.queue.push(Arc::clone(&self.id), observation) {
+            self.dropped.count(full, observation.rows);
         }
         None
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::error::Code;
-use crate::infer::Route;
+use crate::infer::{Attention, Route};
 use crate::model::{Dim, ModelConfig, Signature, TensorSpec};
 use crate::tensor::{DataType, Shape, Tensor};
 
@@ -95,7 +95,7 @@ impl Rig {
     fn requests(&mut self, shift: f32, route: Route) {
         for _ in 0..10 {
             let observation = self.observation(100, shift, route);
-            assert!(self.tap.is_active());
+            assert_eq!(self.tap.attention(), Attention::Open);
             self.tap.observe(&Arc::new(observation));
             self.monitor.step(self.now_us);
         }
@@ -103,7 +103,7 @@ impl Rig {
 
     fn learned(folder: Option<&Path>) -> Rig {
         let mut rig = Rig::new(folder);
-        assert!(!rig.tap.is_active());
+        assert_eq!(rig.tap.attention(), Attention::None);
         rig.monitor.learn(&id(), 5_000);
         (0..5).for_each(|_| rig.requests(0.0, Route::Default));
         assert_eq!(rig.monitor.baseline(&id()).unwrap().rows(), 5_000.0);
@@ -176,6 +176,31 @@ fn a_restart_loses_at_most_the_open_pane_and_a_stop_loses_nothing() {
     let now_us = rig.now_us;
     let rig = Rig { now_us: now_us + PANE_US, ..Rig::new(Some(folder.path())) };
     assert_eq!(rig.rows(Lane::Main), 4_000.0);
+}
+
+/// A shift too small for a window to be called more than a warning is dated all the same, and still after a restart.
+#[test]
+fn a_change_of_the_mean_is_dated_by_both_detectors() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::learned(Some(folder.path()));
+    (0..40).for_each(|_| rig.pane(0.0, Route::Default));
+    let trends = |rig: &Rig| {
+        let report = rig.monitor.report_at(&id(), Lane::Main, Window::Pane, rig.now_us).unwrap();
+        report.features.into_iter().map(|feature| feature.trend).collect::<Vec<_>>()
+    };
+    let quiet = crate::drift::report::Trend { panes: 40, ..Default::default() };
+    assert_eq!(trends(&rig), [Some(quiet), Some(quiet), None], "a class has no mean");
+    let changed_us = rig.now_us;
+    (0..24).for_each(|_| rig.pane(0.1, Route::Default));
+    let found = trends(&rig);
+    let trend = found[0].unwrap();
+    assert_eq!(trend.panes, 64);
+    assert!(trend.page_hinkley_us > Some(changed_us) && trend.adwin_us > Some(changed_us), "{trend:?}");
+    assert_eq!(found[1].unwrap().adwin_us, None);
+    let now_us = rig.now_us;
+    drop(rig);
+    let rig = Rig { now_us, ..Rig::new(Some(folder.path())) };
+    assert_eq!(trends(&rig), found);
 }
 
 #[test]

@@ -181,6 +181,7 @@ mod tests {
             current: Summary::default(),
             bins: bins.collect(),
             history: Vec::new(),
+            trend: None,
         }
     }
 

@@ -5,7 +5,7 @@
 use serde_json::{Value, json as value};
 
 use super::counts;
-use crate::drift::report::{Bin, DriftReport, FeatureReport, Measure, Summary};
+use crate::drift::report::{Bin, DriftReport, EmbeddingReport, FeatureReport, Measure, Summary, Trend};
 
 /// The version of the shape.
 const VERSION: u32 = 1;
@@ -26,6 +26,7 @@ pub fn json(report: &DriftReport) -> Value {
         "state": report.state.as_str(),
         "counts": counts,
         "features": report.features.iter().map(feature).collect::<Vec<_>>(),
+        "embeddings": report.embeddings.iter().map(embedding).collect::<Vec<_>>(),
     })
 }
 
@@ -40,6 +41,28 @@ fn feature(feature: &FeatureReport) -> Value {
         "current": summary(&feature.current),
         "bins": feature.bins.iter().map(bin).collect::<Vec<_>>(),
         "history": feature.history,
+        "trend": feature.trend.map(trend),
+    })
+}
+
+fn embedding(embedding: &EmbeddingReport) -> Value {
+    value!({
+        "name": embedding.name,
+        "width": embedding.width,
+        "baseline_points": embedding.baseline_points,
+        "current_points": embedding.current_points,
+        "mmd2": embedding.mmd2,
+        "p": embedding.p,
+        "alarm": embedding.alarm,
+        "state": embedding.state.as_str(),
+    })
+}
+
+fn trend(trend: Trend) -> Value {
+    value!({
+        "panes": trend.panes,
+        "page_hinkley_us": trend.page_hinkley_us,
+        "adwin_us": trend.adwin_us,
     })
 }
 

@@ -13,7 +13,7 @@ pub use self::html::html;
 pub use self::json::json;
 pub use self::text::text;
 
-use super::report::{DriftReport, DriftState, FeatureReport, Measure, Summary};
+use super::report::{DriftReport, DriftState, EmbeddingReport, FeatureReport, Measure, Summary};
 
 /// The features, the most worrying first, then by how far the strongest measure goes, then by name.
 fn by_severity(report: &DriftReport) -> Vec<&FeatureReport> {
@@ -54,6 +54,31 @@ fn mean_shift(feature: &FeatureReport) -> f64 {
         true => f64::NAN,
         false => (feature.current.mean - feature.baseline.mean) / feature.baseline.std,
     }
+}
+
+/// When the mean changed, in a sentence, where a detector saw that.
+fn change(feature: &FeatureReport) -> Option<String> {
+    let trend = feature.trend?;
+    let seen = [("Page-Hinkley", trend.page_hinkley_us), ("ADWIN", trend.adwin_us)];
+    let said: Vec<String> = seen
+        .into_iter()
+        .filter_map(|(name, us)| {
+            let time = chrono::DateTime::from_timestamp_micros(us?)?;
+            Some(format!("{} ({name})", time.format("%Y-%m-%d %H:%M UTC")))
+        })
+        .collect();
+    (!said.is_empty()).then(|| format!("the mean changed before {}", said.join(", ")))
+}
+
+/// What is said of an embedding, in a sentence.
+fn embedded(embedding: &EmbeddingReport) -> String {
+    let EmbeddingReport { width, baseline_points, current_points, .. } = embedding;
+    format!(
+        "MMD² {} (drift from {} on), p {}, {current_points} points against {baseline_points} of {width} coordinates",
+        numbers::number_with(embedding.mmd2, 3),
+        numbers::number_with(embedding.alarm, 2),
+        numbers::number_with(embedding.p, 2),
+    )
 }
 
 #[cfg(test)]

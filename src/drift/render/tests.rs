@@ -1,7 +1,7 @@
 //! Every form of a report, on one that has every kind of feature, and on names that would like to be markup.
 
 use super::*;
-use crate::drift::report::{Bin, Measure};
+use crate::drift::report::{Bin, EmbeddingReport, Measure, Trend};
 
 fn measure(name: &'static str, value: f64, alarm: Option<f64>, state: DriftState) -> Measure {
     Measure {
@@ -57,6 +57,7 @@ fn feature(name: &str, state: DriftState, is_categorical: bool) -> FeatureReport
         current: side(1.5),
         bins,
         history: Vec::new(),
+        trend: None,
     }
 }
 
@@ -77,7 +78,40 @@ fn report() -> DriftReport {
         current_rows: 12_345.0,
         state: DriftState::Drift,
         features,
+        embeddings: Vec::new(),
     }
+}
+
+#[test]
+fn embeddings_and_changes_of_the_mean_are_told_everywhere() {
+    let mut report = report();
+    report.embeddings.push(EmbeddingReport {
+        name: "out.<e>".to_owned(),
+        width: 384,
+        baseline_points: 500,
+        current_points: 120,
+        mmd2: 0.0312,
+        p: 0.005,
+        alarm: 0.01,
+        state: DriftState::Drift,
+    });
+    report.features[0].trend =
+        Some(Trend { panes: 50, page_hinkley_us: None, adwin_us: Some(1_700_006_400_000_000) });
+    let said = "MMD² 0.0312 (drift from 0.010 on), p 0.0050, 120 points against 500 of 384 coordinates";
+    let changed = "the mean changed before 2023-11-15 00:00 UTC (ADWIN)";
+    let shown = text(&report);
+    assert!(shown.contains(&format!("\nembedding out.<e>: drift, {said}\n")), "{shown}");
+    assert!(shown.contains(&format!("calm: {changed}\n")), "{shown}");
+    let page = html(&report);
+    assert!(page.contains(said) && page.contains(changed) && page.contains("out.&lt;e&gt;"));
+    assert!(page.contains("<em>Drift</em> in 3 of 5 features"));
+    let value = json(&report);
+    assert_eq!(
+        (&value["embeddings"][0]["mmd2"], &value["embeddings"][0]["state"]),
+        (&0.0312.into(), &"drift".into())
+    );
+    assert_eq!(value["features"][0]["trend"]["adwin_us"], 1_700_006_400_000_000_i64);
+    assert!(value["features"][1]["trend"].is_null());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::histogram::{Bar, bars};
 use super::numbers::{count, number_with, percent, signed};
-use super::{by_severity, counts, mean_shift, missing_share};
+use super::{by_severity, change, counts, embedded, mean_shift, missing_share};
 use crate::drift::report::{DriftReport, FeatureReport};
 
 /// Bars of a sparkline.
@@ -39,6 +39,15 @@ pub fn text(report: &DriftReport) -> String {
     for (at, feature) in reasons.enumerate() {
         let gap = if at == 0 { "\n" } else { "" };
         writeln!(out, "{gap}{}: {}", short(&plain(&feature.name)), plain(&feature.reason)).ok();
+    }
+    for feature in features {
+        if let Some(change) = change(feature) {
+            writeln!(out, "{}: {change}", short(&plain(&feature.name))).ok();
+        }
+    }
+    for embedding in &report.embeddings {
+        let (name, state) = (short(&plain(&embedding.name)), embedding.state.as_str());
+        writeln!(out, "\nembedding {name}: {state}, {}", embedded(embedding)).ok();
     }
     out
 }

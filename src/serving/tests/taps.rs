@@ -1,7 +1,7 @@
 //! What taps see of requests, and what they may do to them.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -9,13 +9,16 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::error::{Code, Coded};
 use crate::infer::{
-    Acknowledgement, Observation, RequestedOutput, Route, Tap, TapRefused, TapSource, TappedVersion,
+    Acknowledgement, Attention, Observation, RequestedOutput, Route, Tap, TapRefused, TapSource,
+    TappedVersion,
 };
 
 /// Remembers what it saw; answers with what it was given.
 #[derive(Debug, Default)]
 struct Recorder {
     is_off: AtomicBool,
+    is_full: AtomicBool,
+    skipped: AtomicUsize,
     seen: Mutex<Vec<Arc<Observation>>>,
     versions: Mutex<Vec<(TappedVersion, bool)>>,
     answer: Mutex<Option<oneshot::Receiver<bool>>>,
@@ -35,8 +38,16 @@ impl TapSource for Taps {
 }
 
 impl Tap for RecordingTap {
-    fn is_active(&self) -> bool {
-        !self.0.is_off.load(Ordering::Relaxed)
+    fn attention(&self) -> Attention {
+        match (self.0.is_off.load(Ordering::Relaxed), self.0.is_full.load(Ordering::Relaxed)) {
+            (true, _) => Attention::None,
+            (false, true) => Attention::Full,
+            (false, false) => Attention::Open,
+        }
+    }
+
+    fn skip(&self, rows: usize) {
+        self.0.skipped.fetch_add(rows, Ordering::Relaxed);
     }
 
     fn observe(&self, observation: &Arc<Observation>) -> Option<Acknowledgement> {
@@ -93,6 +104,21 @@ async fn taps_see_every_output_of_what_ran_and_every_failure() {
     recorder.is_off.store(true, Ordering::Relaxed);
     house.ask("m", "").await.unwrap();
     assert!(recorder.seen.lock().is_empty(), "a tap that is off is shown nothing");
+}
+
+#[tokio::test]
+async fn a_tap_without_room_is_told_of_rows_only() {
+    let (house, recorder) = watched(&[("m/1/model.onnx", "10")]).await;
+    recorder.is_full.store(true, Ordering::Relaxed);
+    house.engine.infer(request("m", "", &[1.0, 2.0])).await.unwrap();
+    let mut wrong = request("m", "1", &[1.0]);
+    wrong.inputs.clear();
+    house.engine.infer(wrong).await.unwrap_err();
+    assert_eq!(recorder.skipped.load(Ordering::Relaxed), 3);
+    assert!(recorder.seen.lock().is_empty());
+    recorder.is_full.store(false, Ordering::Relaxed);
+    house.ask("m", "").await.unwrap();
+    assert_eq!(recorder.seen.lock().len(), 1);
 }
 
 #[tokio::test]

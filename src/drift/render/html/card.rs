@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::glance::title;
 use super::{escape, picture};
 use crate::drift::render::numbers::{count, number, number_with, percent, signed};
-use crate::drift::render::{mean_shift, missing_share};
-use crate::drift::report::{DriftState, FeatureReport, Measure, Summary};
+use crate::drift::render::{change, embedded, mean_shift, missing_share};
+use crate::drift::report::{DriftState, EmbeddingReport, FeatureReport, Measure, Summary};
 
 /// The right end of a measure's bar, in alarm thresholds.
 const METER_MAX: f64 = 2.0;
@@ -26,6 +26,9 @@ pub(super) fn card(at: usize, feature: &FeatureReport, out: &mut String) {
     if !feature.reason.is_empty() {
         writeln!(out, "<p class=\"reason\">{}</p>", escape(&feature.reason)).ok();
     }
+    if let Some(change) = change(feature) {
+        writeln!(out, "<p class=\"reason\">{change}</p>").ok();
+    }
     picture::picture(feature, out);
     out.push_str(
         "<div class=\"legend\"><span class=\"w\">baseline</span><span class=\"i\">current</span></div>\n",
@@ -33,6 +36,20 @@ pub(super) fn card(at: usize, feature: &FeatureReport, out: &mut String) {
     sides(feature, out);
     measures(feature, out);
     out.push_str("</article>\n");
+}
+
+/// The card of an embedding, which has no histogram.
+pub(super) fn embedding(embedding: &EmbeddingReport, out: &mut String) {
+    let state = embedding.state.as_str();
+    // Writing to a string cannot fail.
+    writeln!(
+        out,
+        "<article class=\"card {state}\">\n<div class=\"card-head\"><h2>{}<small>embedding</small></h2>\
+         <span class=\"badge\">{state}</span></div>\n<p class=\"reason\">{}</p>\n</article>",
+        escape(&embedding.name),
+        embedded(embedding),
+    )
+    .ok();
 }
 
 /// Both sides in numbers.

@@ -35,6 +35,7 @@ pub fn html(report: &DriftReport) -> String {
     glance::glance(&features, &mut out);
     filter(report, &mut out);
     out.push_str("<section class=\"cards\">\n");
+    report.embeddings.iter().for_each(|embedding| card::embedding(embedding, &mut out));
     for (at, feature) in features.iter().enumerate() {
         card::card(at, feature, &mut out);
     }
@@ -69,8 +70,11 @@ fn header(report: &DriftReport, out: &mut String) {
 
 /// The verdict as a sentence, with its word marked.
 fn verdict(report: &DriftReport) -> String {
-    let in_state = |state| report.features.iter().filter(|feature| feature.state == state).count();
-    let all = report.features.len();
+    let embeddings = report.embeddings.iter().map(|embedding| embedding.state);
+    let states: Vec<DriftState> =
+        report.features.iter().map(|feature| feature.state).chain(embeddings).collect();
+    let in_state = |state| states.iter().filter(|found| **found == state).count();
+    let all = states.len();
     let features = |count: usize| match (count, all) {
         (1, 1) => "the only feature".to_owned(),
         (1, _) => format!("1 of {all} features"),
