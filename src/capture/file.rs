@@ -44,6 +44,21 @@ fn properties(schema: &Schema, segment: &str) -> WriterProperties {
 /// Makes the file of the segment at `from`, whole or not at all. Made twice of the same segment, it is the same.
 pub(super) fn convert(from: &Path, to: &Path, segment: &str) -> Result<(), ParquetError> {
     let next = to.with_extension("next");
+    let made = File::create(&next).map_err(ParquetError::from).and_then(|file| make(from, file, segment));
+    // What is not whole only takes room.
+    made.and_then(|file| Ok(file.sync_all()?)).inspect_err(|_| drop(std::fs::remove_file(&next)))?;
+    std::fs::rename(&next, to)?;
+    sync_folder(to)?;
+    Ok(())
+}
+
+/// The same bytes, where the disk has no room for them. A segment is bounded, and so is its file.
+pub(super) fn convert_in_memory(from: &Path, segment: &str) -> Result<Bytes, ParquetError> {
+    make(from, Vec::new(), segment).map(Bytes::from)
+}
+
+/// Writes the rows of the segment at `from` to `sink`, which is returned.
+fn make<W: io::Write + Send>(from: &Path, sink: W, segment: &str) -> Result<W, ParquetError> {
     let mut batches = wal::batches(from)?.peekable();
     let Some(Ok(first)) = batches.peek() else {
         return match batches.next() {
@@ -52,16 +67,11 @@ pub(super) fn convert(from: &Path, to: &Path, segment: &str) -> Result<(), Parqu
         };
     };
     let schema = first.schema();
-    let file = File::create(&next)?;
-    let mut writer = ArrowWriter::try_new(file, plain(&schema), Some(properties(&schema, segment)))?;
+    let mut writer = ArrowWriter::try_new(sink, plain(&schema), Some(properties(&schema, segment)))?;
     for batch in batches {
         write(&mut writer, &batch?)?;
     }
-    let file = writer.into_inner()?;
-    file.sync_all()?;
-    std::fs::rename(&next, to)?;
-    sync_folder(to)?;
-    Ok(())
+    writer.into_inner()
 }
 
 /// Metadata stand in the file itself, where every reader finds them; Arrow's copy of the schema need not repeat them.

@@ -15,6 +15,11 @@ use super::reason;
 use super::settings::CaptureError;
 use super::wal::{self, Scan};
 
+/// A file that only takes room.
+const RESERVE: &str = "reserve";
+/// More than totals of many models.
+const RESERVE_BYTES: usize = 256 << 10;
+
 /// What was decided about a model's rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Totals {
@@ -96,6 +101,7 @@ impl Ledger {
         }
         let recovered = ledger.recover()?;
         ledger.save()?;
+        ledger.reserve();
         Ok((ledger, recovered))
     }
 
@@ -163,20 +169,40 @@ impl Ledger {
         }
         remove(&found.path)?;
         self.content.done.remove(&found.number);
+        self.reserve();
         Ok(())
+    }
+
+    /// Keeps a little of the disk, so that totals can be written when segments have filled it: only then can these go.
+    /// Its bytes are no zeros, which some file systems would not keep.
+    fn reserve(&self) {
+        let path = self.folder.join(RESERVE);
+        if !path.exists() && std::fs::write(&path, vec![b' '; RESERVE_BYTES]).is_err() {
+            // The next segment that is removed makes room for it.
+            remove(&path).ok();
+        }
     }
 
     fn save(&self) -> Result<(), CaptureError> {
         let path = self.folder.join("totals.json");
-        let write = || {
-            let next = self.folder.join("totals.json.next");
-            let mut file = File::create(&next)?;
-            file.write_all(&serde_json::to_vec(&self.content)?)?;
-            file.sync_all()?;
-            std::fs::rename(&next, &path)?;
-            File::open(&self.folder)?.sync_all()
-        };
-        write().map_err(CaptureError::io(path.display()))
+        let next = self.folder.join("totals.json.next");
+        let bytes =
+            serde_json::to_vec(&self.content).map_err(|e| CaptureError::damaged(path.display(), e))?;
+        // Whoever frees blocks of a full disk has a race for them to lose; the reserve's are written over.
+        let reserved = self.folder.join(RESERVE);
+        self.write(&next, true, &bytes, &path)
+            .or_else(|error| self.write(&reserved, false, &bytes, &path).map_err(|_| error))
+            .map_err(CaptureError::io(path.display()))
+    }
+
+    /// Writes `bytes` to the file at `next`, and gives it the name `path`.
+    fn write(&self, next: &Path, create: bool, bytes: &[u8], path: &Path) -> std::io::Result<()> {
+        let mut file = File::options().write(true).create(create).truncate(create).open(next)?;
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()?;
+        std::fs::rename(next, path)?;
+        File::open(&self.folder)?.sync_all()
     }
 }
 

@@ -143,7 +143,12 @@ impl Shipper {
             let shared = &self.shared;
             let hurries = lane == Lane::Promised || shared.disk_bytes() > shared.settings.disk_bytes_max / 2;
             let converted = if hurries { convert() } else { yielding(convert) };
-            converted.map_err(|e| CaptureError::damaged(spool.display(), e))?;
+            if let Err(error) = converted {
+                // A disk that is full of segments has no room for the file that would free it.
+                tracing::warn!(segment = found.number, %error, "a captured file is made in memory");
+                let bytes = file::convert_in_memory(&found.path, name);
+                return bytes.map_err(|e| CaptureError::damaged(found.path.display(), e));
+            }
             let size = std::fs::metadata(spool).map_or(0, |metadata| metadata.len());
             self.shared.spool_bytes.fetch_add(size, Ordering::Relaxed);
         }

@@ -24,7 +24,7 @@ use crate::infer::{Acknowledgement, Attention, Full, Observation, Tap, TapRefuse
 use crate::model::monitoring::CaptureMode;
 
 /// What a client sees when its answer may not leave.
-const REFUSED: &str = "the request could not be recorded";
+const REFUSED: &str = "rows cannot be written now";
 
 /// How a version is captured now.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! What a comparison of current data with a baseline came to: the one shape that the API, the metrics, the events, the
 //! tables on the terminal and the HTML report are made of.
 
+use serde::{Deserialize, Serialize};
+
 /// What is said of a feature, or of a whole version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DriftState {
@@ -92,7 +94,7 @@ pub struct Summary {
 }
 
 /// When the mean of a numeric feature changed, by detectors that see one pane after the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Trend {
     /// Panes that had enough rows.
     pub panes: u64,

@@ -189,6 +189,25 @@ fn durable_waits_for_room_and_drops_nothing() {
     check_manifests(folder.path(), &status);
 }
 
+/// What happens on a disk that segments fill to its last block: the files that would free it are made in memory.
+#[test]
+fn files_that_the_disk_has_no_room_for_are_stored_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = tempfile::tempdir().unwrap();
+    let shared: Arc<dyn ObjectStore> = Arc::new(LocalFileSystem::new_with_prefix(store.path()).unwrap());
+    let settings =
+        CaptureSettings { store: Some(Arc::clone(&shared)), ..quick(folder.path(), CaptureMode::Audit) };
+    let capture = start(settings);
+    std::fs::remove_dir(folder.path().join("spool")).unwrap();
+    let tap = tap(&capture, &small());
+    (0..40).for_each(|n| assert!(wait(tap.observe(&row(&n.to_string())))));
+    capture.stop(LONG);
+    let status = check(&capture, Arc::clone(&shared));
+    assert_eq!((status.written, dropped(&status)), (40, 0));
+    let found = ids(shared);
+    assert!(found.len() == 40 && found.values().all(|times| *times == 1), "{found:?}");
+}
+
 #[test]
 fn a_torn_segment_is_cut_and_the_rest_of_it_kept() {
     let folder = tempfile::tempdir().unwrap();

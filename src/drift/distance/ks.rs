@@ -55,5 +55,6 @@ pub fn ks_p(d: f64, n: f64, m: f64) -> f64 {
     if !(n > 0.0 && m > 0.0 && n.is_finite() && m.is_finite()) {
         return f64::NAN;
     }
-    kstwo::survival((n * m / (n + m)).round_ties_even(), d)
+    // A row on each side is half a row together, which scipy rounds to none and has no p for.
+    kstwo::survival((n * m / (n + m)).round_ties_even().max(1.0), d)
 }

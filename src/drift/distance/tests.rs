@@ -223,6 +223,11 @@ fn counts() -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec(0_u32..1000, 8).prop_map(|counts| counts.into_iter().map(f64::from).collect())
 }
 
+#[test]
+fn a_row_on_each_side_has_a_p() {
+    assert_eq!((ks_p(0.0, 1.0, 1.0), ks_p(1.0, 1.0, 1.0)), (1.0, 0.0));
+}
+
 fn sample() -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec(-100.0..100.0_f64, 1..60).prop_map(sorted)
 }

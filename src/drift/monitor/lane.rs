@@ -69,7 +69,7 @@ impl LaneState {
         let panes =
             Panes::open(folder.as_deref(), config.replica.as_str().into(), Arc::clone(baseline), limits);
         let path = folder.as_ref().map(|folder| decisions_path(folder, &config.replica));
-        let decisions = path.and_then(|path| read_decisions(&path, baseline)).unwrap_or_default();
+        let (decisions, trends) = path.and_then(|path| read_decisions(&path, baseline)).unwrap_or_default();
         LaneState {
             id: id.clone(),
             lane,
@@ -77,7 +77,7 @@ impl LaneState {
             columns: Columns::default(),
             baseline: Arc::clone(baseline),
             folder,
-            trends: Trends::replay(baseline, panes.panes()),
+            trends,
             panes,
             states: decisions.states(),
             decisions,
@@ -140,8 +140,8 @@ impl LaneState {
     pub(super) fn report(&self, window: Window, now_us: i64, rules: &Rules) -> DriftReport {
         let mut report = self.compare(window, self.last_pane_us, now_us, rules, window != Window::Pane);
         self.decisions.show(&mut report);
-        for (position, feature) in report.features.iter_mut().enumerate() {
-            feature.trend = self.trends.of(position);
+        for feature in &mut report.features {
+            feature.trend = self.trends.of(&feature.name);
             feature.history = self.history.get(&feature.name).into_iter().flatten().copied().collect();
         }
         report
@@ -228,7 +228,8 @@ impl LaneState {
         let entries: Vec<Json> = entries
             .map(|(feature, window, held)| json!([feature, window, held.state.as_str(), held.streak]))
             .collect();
-        let document = json!({ "baseline": &**self.baseline.digest(), "held": entries });
+        let document =
+            json!({ "baseline": &**self.baseline.digest(), "held": entries, "trends": self.trends });
         fs::create_dir_all(folder)?;
         write_whole(&decisions_path(folder, &config.replica), document.to_string().as_bytes())
     }
@@ -250,8 +251,8 @@ fn decisions_path(folder: &Path, replica: &str) -> PathBuf {
 }
 
 /// Decisions on the same baseline; anything else is as good as none.
-fn read_decisions(path: &Path, baseline: &Baseline) -> Option<Decisions> {
-    let document: Json = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+fn read_decisions(path: &Path, baseline: &Baseline) -> Option<(Decisions, Trends)> {
+    let mut document: Json = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     if document.get("baseline")?.as_str()? != &**baseline.digest() {
         return None;
     }
@@ -262,5 +263,8 @@ fn read_decisions(path: &Path, baseline: &Baseline) -> Option<Decisions> {
         let streak = u8::try_from(entry.get(3)?.as_u64()?).ok()?;
         decisions.restore(text(0)?, text(1)?, Held { state, streak });
     }
-    Some(decisions)
+    // Files of older servers have none.
+    let trends =
+        document.get_mut("trends").map(Json::take).and_then(|trends| serde_json::from_value(trends).ok());
+    Some((decisions, trends.unwrap_or_default()))
 }

@@ -4,22 +4,24 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::drift::baseline::{Baseline, Current};
 use crate::drift::detect::{Adwin, PageHinkley};
-use crate::drift::pane::Pane;
 use crate::drift::profile::{Moments, Profile};
 use crate::drift::report::Trend;
 
 /// Rows of a pane below which its mean says little.
 const ROWS_MIN: f64 = 30.0;
 
-/// The trends of the numeric features of a baseline, in its order.
-#[derive(Debug, Default)]
+/// The trends of the numeric features of a baseline. They are kept with the decisions.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(super) struct Trends {
-    features: Vec<Option<Watched>>,
+    features: BTreeMap<String, Watched>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Watched {
     page_hinkley: PageHinkley,
     adwin: Adwin,
@@ -27,42 +29,14 @@ struct Watched {
 }
 
 impl Trends {
-    /// What is known of panes that were closed before.
-    pub(super) fn replay(baseline: &Baseline, panes: &[Pane]) -> Trends {
-        let mut trends = Trends::default();
-        // Panes of several replicas that begin together are one.
-        let mut by_start: BTreeMap<i64, (i64, Vec<Moments>)> = BTreeMap::new();
-        for pane in panes {
-            let found = by_start.entry(pane.start_us).or_default();
-            found.0 = found.0.max(pane.start_us + pane.length_us);
-            let moments = moments(&pane.current);
-            found.1.resize(moments.len(), Moments::default());
-            for (sum, moments) in found.1.iter_mut().zip(&moments) {
-                sum.merge(moments);
-            }
-        }
-        for (end_us, moments) in by_start.into_values() {
-            trends.see(baseline, &moments, end_us);
-        }
-        trends
-    }
-
     /// Takes a pane that ended at `end_us`.
     pub(super) fn pane(&mut self, baseline: &Baseline, current: &Current, end_us: i64) {
-        self.see(baseline, &moments(current), end_us);
-    }
-
-    /// The trend of the feature at a position of the baseline; `None` for categories.
-    pub(super) fn of(&self, position: usize) -> Option<Trend> {
-        Some(self.features.get(position)?.as_ref()?.trend)
-    }
-
-    fn see(&mut self, baseline: &Baseline, panes: &[Moments], end_us: i64) {
-        self.features.resize_with(baseline.features().len(), Option::default);
-        for ((watched, feature), pane) in self.features.iter_mut().zip(baseline.features()).zip(panes) {
-            let Profile::Numeric(profile) = &feature.profile else { continue };
-            let Some(z) = standardised(&profile.moments, pane) else { continue };
-            let watched = watched.get_or_insert_default();
+        for (feature, current) in baseline.features().iter().zip(&current.profiles) {
+            let (Profile::Numeric(known), Profile::Numeric(pane)) = (&feature.profile, current) else {
+                continue;
+            };
+            let Some(z) = standardised(&known.moments, &pane.moments) else { continue };
+            let watched = self.features.entry(feature.name.to_string()).or_default();
             watched.trend.panes += 1;
             if watched.page_hinkley.update(z) {
                 watched.trend.page_hinkley_us = Some(end_us);
@@ -71,6 +45,11 @@ impl Trends {
                 watched.trend.adwin_us = Some(end_us);
             }
         }
+    }
+
+    /// The trend of a feature; `None` for categories, and before there was a pane.
+    pub(super) fn of(&self, feature: &str) -> Option<Trend> {
+        self.features.get(feature).map(|watched| watched.trend)
     }
 }
 
@@ -83,15 +62,6 @@ fn standardised(baseline: &Moments, pane: &Moments) -> Option<f64> {
     }
     let error = std * (1.0 / pane.weight + 1.0 / baseline.weight).sqrt();
     Some((pane.mean - baseline.mean) / error).filter(|z| z.is_finite())
-}
-
-/// Of every feature; empty for categories.
-fn moments(current: &Current) -> Vec<Moments> {
-    let of = |profile: &Profile| match profile {
-        Profile::Numeric(profile) => profile.moments,
-        Profile::Categorical(_) => Moments::default(),
-    };
-    current.profiles.iter().map(of).collect()
 }
 
 #[cfg(test)]

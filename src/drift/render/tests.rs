@@ -97,7 +97,7 @@ fn embeddings_and_changes_of_the_mean_are_told_everywhere() {
     });
     report.features[0].trend =
         Some(Trend { panes: 50, page_hinkley_us: None, adwin_us: Some(1_700_006_400_000_000) });
-    let said = "MMD² 0.0312 (drift from 0.010 on), p 0.0050, 120 points against 500 of 384 coordinates";
+    let said = "MMD² 0.0312 (drift from 0.01 on), p 0.005, 120 points against 500 of 384 coordinates";
     let changed = "the mean changed before 2023-11-15 00:00 UTC (ADWIN)";
     let shown = text(&report);
     assert!(shown.contains(&format!("\nembedding out.<e>: drift, {said}\n")), "{shown}");
