@@ -89,15 +89,81 @@ fn golden_of_four(server: &Server, golden: &Golden) {
 }
 
 fn put(server: &Server, path: &str, body: &str) -> (u16, String) {
+    send(server, "PUT", path, body)
+}
+
+fn send(server: &Server, method: &str, path: &str, body: &str) -> (u16, String) {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(&server.http).unwrap();
     let (address, len) = (&server.http, body.len());
     write!(
         stream,
-        "PUT /api/v1{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {len}\r\n\r\n{body}"
+        "{method} /api/v1{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {len}\r\n\r\n{body}"
     )
     .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     (answer.split(' ').nth(1).unwrap_or_default().parse().unwrap(), answer)
+}
+
+#[test]
+fn a_baseline_is_registered_read_and_removed_over_http() {
+    let (house, _golden) = (House::open(), Golden::read());
+    let server = house.server("a");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("profile.json");
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args([std::ffi::OsStr::new("profile-data"), root().join("models/penguins/penguins.csv").as_os_str()])
+        .args([std::ffi::OsStr::new("--out"), file.as_os_str()])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let profile = std::fs::read_to_string(&file).unwrap();
+    let path = "/models/digits/versions/1/baseline";
+    assert_eq!(get(&server.http, &format!("/api/v1{path}")).unwrap().0, 404);
+    for (body, status) in [("{}", 400), ("no json", 400)] {
+        let (found, answer) = put(&server, path, body);
+        assert!(found == status && answer.contains("the baseline: "), "{answer}");
+    }
+    let (status, answer) = put(&server, &format!("{path}?reason=data%20of%20the%20run"), &profile);
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(get(&server.http, &format!("/api/v1{path}")).unwrap(), (200, profile.clone()));
+    let model = read(&server, "/models/digits/revisions");
+    let last = &model["revisions"].as_array().unwrap().last().unwrap()["ops"][0];
+    assert!(last.to_string().contains("set_baseline"), "{model}");
+    let (status, answer) = put(&server, "/models/digits/versions/77/baseline", &profile);
+    assert_eq!(status, 404, "{answer}");
+    let (status, _) = send(&server, "DELETE", path, "{\"reason\": \"another run\"}");
+    assert_eq!((status, get(&server.http, &format!("/api/v1{path}")).unwrap().0), (200, 404));
+    server.stop();
+}
+
+#[test]
+fn webhooks_are_set_listed_and_removed_over_http() {
+    let (house, _golden) = (House::open(), Golden::read());
+    let server = house.server("a");
+    let hook =
+        json!({ "url": "https://hooks.example/weir", "filter": { "types": ["deployment.*"] } }).to_string();
+    let (status, answer) = send(&server, "PUT", "/webhooks/pager", &hook);
+    assert!(status == 200 && answer.contains(r#""number":1"#), "{answer}");
+    let (status, answer) = send(&server, "PUT", "/webhooks/pager", &hook.replace("deployment", "version"));
+    assert!(status == 200 && answer.contains(r#""number":2"#), "{answer}");
+    let found = read(&server, "/webhooks");
+    assert_eq!(found[0]["webhook"]["filter"]["types"], json!(["version.*"]), "{found}");
+    assert_eq!((&found[0]["pending"], &found[0]["dead_letters"]), (&json!(0), &json!(0)));
+    for (body, said) in [
+        (json!({ "url": "ftp://hooks.example/" }), "https://"),
+        (json!({ "url": "https://a:b@hooks.example/" }), "URL"),
+        (json!({ "url": "https://hooks.example/", "secret": "s" }), "unknown field"),
+    ] {
+        let (status, answer) = send(&server, "PUT", "/webhooks/other", &body.to_string());
+        assert!(status == 400 && answer.contains(said), "{answer}");
+    }
+    assert_eq!(read(&server, "/webhooks/pager/dead"), json!([]));
+    let (status, answer) = send(&server, "POST", "/webhooks/pager/dead/retry", "{}");
+    assert!(status == 202 && answer.contains(r#""requested":0"#), "{answer}");
+    assert_eq!(send(&server, "DELETE", "/webhooks/pager", "").0, 204);
+    assert_eq!(send(&server, "DELETE", "/webhooks/pager", "").0, 404);
+    assert_eq!(read(&server, "/webhooks"), json!([]));
+    server.stop();
 }

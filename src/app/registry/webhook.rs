@@ -11,14 +11,11 @@ use uuid::Uuid;
 use super::common::{ChangeArgs, RegistryArgs, block, pair, show};
 use super::events::Reach;
 use super::exit::Failure;
-use crate::control::events::end_of_logs;
+use crate::control::webhooks::admin::{self, Existing, Overview};
 use crate::control::webhooks::{Post, signing_keys};
 use crate::registry::cloudevent::{self, CloudEvent};
-use crate::registry::feed::Positions;
-use crate::registry::webhook::cursor::{self, Cursor};
 use crate::registry::webhook::schedule::Outcome;
-use crate::registry::webhook::{self, Filter, SUBSCRIPTIONS_MAX, Subscription, dead};
-use crate::registry::{Refusal, Registry};
+use crate::registry::webhook::{self, Filter, Subscription, dead};
 
 /// What was typed after `weir webhook`.
 #[derive(Debug, Subcommand)]
@@ -94,7 +91,6 @@ pub(in crate::app) struct AddArgs {
 
 async fn add(args: &AddArgs) -> Result<(), Failure> {
     let registry = Arc::new(args.change.registry.open().await?);
-    let store = registry.store();
     let subscription = Subscription {
         format: webhook::FORMAT,
         name: args.name.clone(),
@@ -111,27 +107,8 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
         stopped: None,
         removed: false,
     };
-    subscription.check()?;
-    let number = webhook::last_number(store, &args.name).await?;
-    let is_there = webhook::find(store, &args.name).await?.is_some();
-    match (is_there, args.replace) {
-        (true, false) => {
-            let reason = format!("there is a webhook '{}': --replace changes it", args.name);
-            return Err(Refusal::Exists(reason).into());
-        }
-        (true, true) => {}
-        (false, _) => {
-            if webhook::list(store).await?.len() >= SUBSCRIPTIONS_MAX {
-                let reason = format!("there are {SUBSCRIPTIONS_MAX} webhooks already");
-                return Err(Refusal::Precondition(reason).into());
-            }
-            // Written first, so that nothing that happens from now on is missed.
-            let from = if args.from_beginning { Positions::new() } else { end_of_logs(&registry).await? };
-            let (last, _) = cursor::read(store, &args.name).await?;
-            cursor::write(store, &args.name, last + 1, &Cursor::at(from)).await?;
-        }
-    }
-    let number = webhook::write(store, number, &subscription).await?;
+    let existing = if args.replace { Existing::Replace } else { Existing::Keep };
+    let number = admin::subscribe(&registry, &subscription, existing, args.from_beginning).await?;
     show(args.change.registry.json, &json!({ "name": args.name, "number": number }), || {
         format!("webhook '{}' is sent events\n", args.name)
     });
@@ -147,23 +124,15 @@ pub(in crate::app) struct LsArgs {
 
 async fn ls(args: &LsArgs) -> Result<(), Failure> {
     let registry = args.registry.open().await?;
-    let store = registry.store();
-    let mut values = Vec::new();
-    let mut text = String::new();
-    for (_, subscription) in webhook::list(store).await? {
-        let (_, cursor) = cursor::read(store, &subscription.name).await?;
-        let letters = dead::letters(store, &subscription.name).await?.len();
-        let state = subscription.stopped.as_deref().unwrap_or("active");
-        let Subscription { name, url, .. } = &subscription;
-        text.push_str(&format!(
-            "{name}  {url}  {state}  {} pending  {letters} dead letters\n",
-            cursor.pending.len()
-        ));
-        values.push(json!({
-            "webhook": subscription, "pending": cursor.pending.len(), "dead_letters": letters,
-        }));
-    }
-    show(args.registry.json, &Value::Array(values), || text);
+    let found = admin::overview(&registry).await?;
+    show(args.registry.json, &json!(found), || {
+        let line = |Overview { webhook, pending, dead_letters }: &Overview| {
+            let state = webhook.stopped.as_deref().unwrap_or("active");
+            let Subscription { name, url, .. } = webhook;
+            format!("{name}  {url}  {state}  {pending} pending  {dead_letters} dead letters\n")
+        };
+        found.iter().map(line).collect()
+    });
     Ok(())
 }
 
@@ -178,19 +147,11 @@ pub(in crate::app) struct RmArgs {
 
 async fn rm(args: &RmArgs) -> Result<(), Failure> {
     let registry = args.change.registry.open().await?;
-    let (number, subscription) = find(&registry, &args.name).await?;
-    let actor = args.change.intent().actor;
-    let removed = Subscription { removed: true, actor, time: Utc::now(), ..subscription };
-    webhook::write(registry.store(), number, &removed).await?;
+    admin::unsubscribe(&registry, &args.name, args.change.intent().actor).await?;
     show(args.change.registry.json, &json!({ "name": args.name }), || {
         format!("webhook '{}' is sent no more events\n", args.name)
     });
     Ok(())
-}
-
-async fn find(registry: &Registry, name: &str) -> Result<(u64, Subscription), Failure> {
-    let found = webhook::find(registry.store(), name).await?;
-    found.ok_or_else(|| Refusal::NotFound(format!("there is no webhook '{name}'")).into())
 }
 
 /// What was typed after `weir webhook test`.
@@ -207,7 +168,7 @@ pub(in crate::app) struct TestArgs {
 async fn test(args: &TestArgs) -> Result<(), Failure> {
     let config = args.reach.config(&args.registry)?;
     let registry = args.registry.open().await?;
-    let (_, subscription) = find(&registry, &args.name).await?;
+    let (_, subscription) = admin::find(&registry, &args.name).await?;
     let failed = |reason: String| Failure::failed(&anyhow::anyhow!(reason));
     let sender = config.sender().map_err(|error| Failure::failed(&error))?;
     let (secrets, names) = (config.secrets(), subscription.secrets.clone());
@@ -248,8 +209,7 @@ pub(in crate::app) struct NameArgs {
 
 async fn dead_ls(args: &NameArgs) -> Result<(), Failure> {
     let registry = args.registry.open().await?;
-    find(&registry, &args.name).await?;
-    let letters = dead::letters(registry.store(), &args.name).await?;
+    let letters = admin::dead_letters(&registry, &args.name).await?;
     let values: Vec<Value> = letters.iter().map(|(_, letter)| json!(letter)).collect();
     show(args.registry.json, &Value::Array(values), || {
         let line = |(_, letter): &(String, dead::DeadLetter)| {
@@ -275,21 +235,9 @@ pub(in crate::app) struct RetryArgs {
 
 async fn dead_retry(args: &RetryArgs) -> Result<(), Failure> {
     let registry = args.registry.open().await?;
-    find(&registry, &args.name).await?;
-    let store = registry.store();
-    let mut letters = dead::letters(store, &args.name).await?;
-    letters.retain(|(_, letter)| args.id.as_ref().is_none_or(|id| *id == letter.event.id));
-    if let Some(id) = args.id.as_ref().filter(|_| letters.is_empty()) {
-        return Err(Refusal::NotFound(format!("there is no dead letter of event '{id}'")).into());
-    }
-    letters.sort_by(|(_, a), (_, b)| a.event.sequence.cmp(&b.event.sequence));
-    let begun = Utc::now().timestamp_micros();
-    for (order, (key, letter)) in letters.iter().enumerate() {
-        dead::request(store, &args.name, &format!("{begun:020}-{order:010}"), &letter.event).await?;
-        dead::discard(store, key).await?;
-    }
-    show(args.registry.json, &json!({ "requested": letters.len() }), || {
-        format!("{} events will be sent to '{}' again\n", letters.len(), args.name)
+    let requested = admin::retry(&registry, &args.name, args.id.as_deref()).await?;
+    show(args.registry.json, &json!({ "requested": requested }), || {
+        format!("{requested} events will be sent to '{}' again\n", args.name)
     });
     Ok(())
 }

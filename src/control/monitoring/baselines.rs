@@ -15,10 +15,20 @@ use crate::registry::{FileRef, ModelState, Registry, Seen, blobs};
 pub const BASELINE_FILE: &str = "baseline.json";
 
 /// Longest baseline that is read, in bytes.
-const BASELINE_BYTES_MAX: u64 = 64 << 20;
+pub const BASELINE_BYTES_MAX: u64 = 64 << 20;
 
 /// Time between two looks at the registry. A baseline is no hurry.
 const POLL: Duration = Duration::from_secs(2);
+
+/// Whether `bytes` are a baseline.
+///
+/// # Errors
+/// Why they are not, for whoever sent them.
+pub async fn check_baseline(bytes: bytes::Bytes) -> Result<(), String> {
+    // Reading megabytes of sketches takes milliseconds.
+    let read = tokio::task::spawn_blocking(move || Baseline::from_bytes(&bytes).map(drop));
+    read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
 
 /// Takes the baseline in the version's folder, if there is one. What cannot be used is logged: the version is served all
 /// the same.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-pub use self::baselines::{BASELINE_FILE, follow};
+pub use self::baselines::{BASELINE_BYTES_MAX, BASELINE_FILE, check_baseline, follow};
 use self::tap::Both;
 use super::announce::Announcer;
 use crate::capture::{Capture, CaptureError, CaptureStatus};

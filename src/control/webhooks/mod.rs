@@ -9,6 +9,7 @@
 //! The process may be killed at any time: the next one goes on from the last cursor, so an event may come twice and
 //! none is lost. What to do after an answer is decided in `registry::webhook::schedule`.
 
+pub mod admin;
 mod sender;
 mod worker;
 mod metrics;

@@ -78,14 +78,17 @@ impl Caller {
     /// Who changes `model` as `role`, why and on what condition.
     pub(super) fn intent(self, role: Role, model: &str, reason: String) -> Result<Intent, ApiError> {
         self.who.require(role, Some(model))?;
-        let actor =
-            Actor { sub: self.who.subject().to_owned(), method: self.who.method().as_str().to_owned() };
-        Ok(Intent { actor, reason, request_id: self.request_id, if_match: self.if_match? })
+        Ok(Intent { actor: self.actor(), reason, request_id: self.request_id, if_match: self.if_match? })
     }
 
     /// Whether this server may be told by the caller how to treat `model`.
     pub(super) fn require_for(&self, role: Role, model: &str) -> Result<(), ApiError> {
         Ok(self.who.require(role, Some(model))?)
+    }
+
+    /// Who it is, as logs have it.
+    pub(super) fn actor(&self) -> Actor {
+        Actor { sub: self.who.subject().to_owned(), method: self.who.method().as_str().to_owned() }
     }
 
     /// Who it is, for the log.

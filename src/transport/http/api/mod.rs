@@ -6,6 +6,7 @@
 //!
 //! Nothing here knows how a log is written or what a model is.
 
+mod baseline;
 mod caller;
 mod change;
 mod deployment;
@@ -19,6 +20,7 @@ mod monitoring;
 mod performance;
 mod read;
 mod register;
+mod webhooks;
 mod wire;
 #[cfg(test)]
 mod tests;
@@ -121,10 +123,15 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(deployment::clone))
         .routes(routes!(deployment::diff))
         .routes(routes!(monitoring::drift))
+        .routes(routes!(baseline::show, baseline::set, baseline::unset))
         .routes(routes!(monitoring::learn))
         .routes(routes!(monitoring::capture, monitoring::set_capture, monitoring::reset_capture))
         .routes(routes!(feedback::send))
         .routes(routes!(performance::show))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::set, webhooks::unset))
+        .routes(routes!(webhooks::dead))
+        .routes(routes!(webhooks::retry))
         .routes(routes!(openapi))
 }
 
