@@ -9,18 +9,22 @@ use clap::{Args, Subcommand, ValueEnum};
 use object_store::ObjectStore;
 use serde_json::json;
 
-use super::registry::common::{block, show, store_options};
+use super::registry::common::{Place, RegistryArgs, block, show, store_options, user_at_host};
 use super::registry::exit::Failure;
 use crate::capture::dataset::{DatasetManifest, LabelNeed, Query, Split, build};
+use crate::control::datasets::{self, Built};
 use crate::control::performance::{Asked, Performance, PerformanceReport, performance, time};
 use crate::model::{ModelName, Version};
 use crate::registry::Store;
+use crate::registry::ops::check;
 
 /// `weir dataset`.
 #[derive(Debug, Subcommand)]
 pub(super) enum DatasetCommand {
     /// Join captured rows with their labels into a training set
-    Build(BuildArgs),
+    Build(Box<BuildArgs>),
+    /// List the training sets that were built of a model's rows
+    Ls(LsArgs),
 }
 
 /// Which captured rows.
@@ -63,6 +67,20 @@ pub(super) struct BuildArgs {
     /// Where it is written: an empty directory, or an s3://, az:// or gs:// URL
     #[arg(long, value_name = "DIR|URL")]
     out: String,
+    /// Who, instead of user@host, for the registry
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// `weir dataset ls`.
+#[derive(Debug, Args)]
+pub(super) struct LsArgs {
+    /// The model
+    model: ModelName,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -106,6 +124,7 @@ impl DatasetCommand {
     pub(super) fn run(self) -> ExitCode {
         match self {
             DatasetCommand::Build(args) => block(args.rows.json, args.build()),
+            DatasetCommand::Ls(args) => block(args.registry.json, args.list()),
         }
     }
 }
@@ -118,12 +137,42 @@ impl BuildArgs {
         };
         let query =
             Query { labels, split: self.split, keep_duplicates: self.keep_duplicates, ..self.rows.query()? };
+        // Where a registry is named, it and whoever follows its events learn of it.
+        let registry = match self.place.is_named()? {
+            false => None,
+            true => {
+                let registry = self.place.open().await?;
+                check::exists(&*registry.state(&query.model).await?)?;
+                Some(registry)
+            }
+        };
         let out = Store::open(&self.out, &store_options())?;
         let manifest =
             build(&self.rows.store()?, out.raw(), &query).await.map_err(|error| Failure::coded(&error))?;
         let reference = format!("{}@{}", location(&self.out)?, manifest.digest());
-        let answer = json!({ "reference": reference, "digest": manifest.digest(), "manifest": manifest });
+        if let Some(registry) = &registry {
+            let who = self.actor.clone().unwrap_or_else(user_at_host);
+            datasets::register(registry, &query.model, &manifest, &reference, &who).await?;
+        }
+        let answer = json!({
+            "reference": reference, "digest": manifest.digest(), "registered": registry.is_some(), "manifest": manifest,
+        });
         show(self.rows.json, &answer, || built(&manifest, &self.out, &reference));
+        Ok(())
+    }
+}
+
+impl LsArgs {
+    async fn list(&self) -> Result<(), Failure> {
+        let found = datasets::list(&self.registry.open().await?, &self.model).await?;
+        show(self.registry.json, &json!(found), || {
+            let line = |Built { time, reference, detail }: &Built| {
+                let rows = |of| detail.get(of).and_then(serde_json::Value::as_u64).unwrap_or_default();
+                let time = time.format("%Y-%m-%d %H:%M:%S");
+                format!("{time}  {} train, {} test  {reference}\n", rows("train_rows"), rows("test_rows"))
+            };
+            found.iter().map(line).collect()
+        });
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use crate::capture::labels::{LabelStore, LabelStoreOptions};
 use crate::capture::{Capture, CaptureSettings};
 use crate::control::ControlPlane;
 use crate::control::announce::Announcer;
+use crate::control::feedback::FeedbackMetrics;
 use crate::control::follow::Follower;
 use crate::control::monitoring::{self, Monitoring};
 use crate::drift::config::DriftConfig;
@@ -117,6 +118,7 @@ pub(super) struct Watch {
     pub(super) monitoring: Arc<Monitoring>,
     /// Labels of what was answered.
     labels: Arc<LabelStore>,
+    feedback: FeedbackMetrics,
     /// Sends labels to the store until it is told to stop.
     sending: (oneshot::Sender<()>, JoinHandle<()>),
 }
@@ -156,13 +158,14 @@ impl Watch {
             // Stopped, or the server is gone: both are the end.
             stopped.await.ok();
         });
-        Ok(Some(Watch { monitoring, labels, sending: (stop, tokio::spawn(sender)) }))
+        let feedback = FeedbackMetrics::register(metrics)?;
+        Ok(Some(Watch { monitoring, labels, feedback, sending: (stop, tokio::spawn(sender)) }))
     }
 
     /// Opens its doors.
     pub(super) fn attach(&self, control: &ControlPlane) {
         control.attach_monitoring(Arc::clone(&self.monitoring));
-        control.attach_labels(Arc::clone(&self.labels));
+        control.attach_labels(Arc::clone(&self.labels), self.feedback.clone());
     }
 
     /// Takes baselines from the registry, as soon as it is reached.

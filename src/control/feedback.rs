@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 pub use crate::capture::labels::{Label, LabelValue, limits};
 
+use prometheus::IntCounter;
+
 use super::{ControlError, ControlPlane, shorten};
 use crate::access::{Identity, Role};
 use crate::capture::labels::LabelStore;
 use crate::error::Coded;
+use crate::metrics::{MetricsError, Registry};
 use crate::model::ModelName;
 
 /// What became of the labels of one request.
@@ -25,10 +28,44 @@ pub struct Feedback {
     pub rejected: Vec<(usize, String)>,
 }
 
+/// Counts labels by what became of them. Not by model: labels may be of any name.
+#[derive(Debug, Clone)]
+pub struct FeedbackMetrics {
+    accepted: IntCounter,
+    duplicates: IntCounter,
+    rejected: IntCounter,
+}
+
+impl FeedbackMetrics {
+    /// Registers the family.
+    ///
+    /// # Errors
+    /// [`MetricsError`].
+    pub fn register(registry: &Registry) -> Result<FeedbackMetrics, MetricsError> {
+        let labels = registry.counters(
+            "weir_feedback_labels_total",
+            "Labels that clients sent, by what became of them",
+            &["result"],
+        )?;
+        let of = |result| labels.with_label_values(&[result]);
+        Ok(FeedbackMetrics {
+            accepted: of("accepted"),
+            duplicates: of("duplicate"),
+            rejected: of("rejected"),
+        })
+    }
+
+    fn count(&self, feedback: &Feedback) {
+        self.accepted.inc_by(feedback.accepted as u64);
+        self.duplicates.inc_by(feedback.duplicates as u64);
+        self.rejected.inc_by(feedback.rejected.len() as u64);
+    }
+}
+
 impl ControlPlane {
-    /// Has labels taken. The first store stays.
-    pub fn attach_labels(&self, labels: Arc<LabelStore>) {
-        self.labels.get_or_init(|| labels);
+    /// Has labels taken and counted. The first store stays.
+    pub fn attach_labels(&self, labels: Arc<LabelStore>, metrics: FeedbackMetrics) {
+        self.labels.get_or_init(|| (labels, metrics));
     }
 
     /// Where labels are kept.
@@ -36,7 +73,7 @@ impl ControlPlane {
     /// # Errors
     /// [`ControlError::NoCapture`].
     pub fn labels(&self) -> Result<&Arc<LabelStore>, ControlError> {
-        self.labels.get().ok_or(ControlError::NoCapture)
+        self.labels.get().map(|(labels, _)| labels).ok_or(ControlError::NoCapture)
     }
 
     /// Takes labels of `model` from `who`. Those that are none (`Err`, or out of bounds) do not keep the others back.
@@ -68,6 +105,9 @@ impl ControlPlane {
                 ControlError::Watching { code: error.code(), reason: error.public_message() }
             })?;
             (feedback.accepted, feedback.duplicates) = (appended.accepted, appended.duplicates);
+        }
+        if let Some((_, metrics)) = self.labels.get() {
+            metrics.count(&feedback);
         }
         Ok(feedback)
     }

@@ -5,6 +5,7 @@
 pub mod announce;
 mod catalog;
 pub mod events;
+pub mod datasets;
 pub mod feedback;
 pub mod follow;
 pub mod golden;
@@ -130,7 +131,7 @@ pub struct ControlPlane {
     /// Set where traffic is watched.
     monitoring: OnceLock<Arc<Monitoring>>,
     /// Set where the server captures.
-    labels: OnceLock<Arc<LabelStore>>,
+    labels: OnceLock<(Arc<LabelStore>, feedback::FeedbackMetrics)>,
     /// Reports of performance that are worked out at a time: each reads many files.
     reports: Semaphore,
 }

@@ -178,6 +178,8 @@ pub struct DriftReport {
     pub state: DriftState,
     /// Every feature, inputs first.
     pub features: Vec<FeatureReport>,
+    /// Features of the version that the baseline does not have, so that nothing is said of them.
+    pub unwatched: Vec<String>,
     /// Embeddings that were asked for; only offline.
     pub embeddings: Vec<EmbeddingReport>,
 }

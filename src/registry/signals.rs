@@ -49,6 +49,8 @@ pub enum SignalKind {
     QualityViolated,
     /// They are so no more.
     QualityResolved,
+    /// A data set was built of a model's captured rows.
+    DatasetBuilt,
 }
 
 impl SignalKind {
@@ -65,6 +67,7 @@ impl SignalKind {
             SignalKind::DriftResolved => "drift.resolved",
             SignalKind::QualityViolated => "quality.violated",
             SignalKind::QualityResolved => "quality.resolved",
+            SignalKind::DatasetBuilt => "dataset.built",
         }
     }
 }

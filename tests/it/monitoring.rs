@@ -231,15 +231,20 @@ fn drift_is_seen_alerted_rolled_back_and_trained_away() {
         "ds",
     ]);
     assert!(built.contains("sha256"), "{built}");
+    let listed = house.weir(&["dataset", "ls", "penguins"]);
+    let reference = built.rsplit_once("--dataset train=").unwrap().1.trim();
+    assert!(listed.trim_end().ends_with(reference), "{listed} does not name {reference}");
+    let events = house.weir(&["events", "tail", "--types", "dataset.built", "--json"]);
+    assert!(events.contains("io.weir.dataset.built") && events.contains(reference), "{events}");
     let manifest: Value =
         serde_json::from_slice(&std::fs::read(house.path("ds/dataset.json")).unwrap()).unwrap();
     assert!(manifest.to_string().contains("penguins"), "{manifest}");
-    let dataset = format!("train={}@1", house.path("ds").display());
+    let dataset = format!("train={reference}");
     let trained = house.version(3, &house.path("ds"), &["--dataset", &dataset]);
     assert!(trained["rows"].as_u64().unwrap() > 300, "{trained}");
     assert!(trained["accuracy"].as_f64().unwrap() > 0.9, "{trained}");
     let lineage = house.weir(&["lineage", "penguins@3"]);
-    assert!(lineage.contains("/ds@1"), "{lineage}");
+    assert!(lineage.contains("/ds@sha256:"), "{lineage}");
     let good = house.weir(&["performance", "--capture", store, "--model", "penguins"]);
     assert!(good.contains("0.9") || good.contains("1.0"), "{good}");
 }

@@ -123,6 +123,12 @@ impl Place {
         Settings::collect(&given).map_err(|problem| Failure::usage(problem.to_string()))
     }
 
+    /// Whether there is one.
+    pub(in crate::app) fn is_named(&self) -> Result<bool, Failure> {
+        let settings = self.settings()?;
+        Ok(settings.optional_text("registry.url").ok().flatten().is_some())
+    }
+
     /// Where the registry is.
     pub(in crate::app) fn location(&self) -> Result<String, Failure> {
         let settings = self.settings()?;
@@ -229,7 +235,7 @@ pub(in crate::app) fn staging_folder() -> PathBuf {
     folder.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
 }
 
-fn user_at_host() -> String {
+pub(in crate::app) fn user_at_host() -> String {
     let environment = environment();
     let given = |name: &str| environment.get(name).filter(|text| !text.is_empty()).cloned();
     let user = given("USER").or_else(|| given("LOGNAME"));

@@ -111,6 +111,11 @@ impl DatasetManifest {
         }
     }
 
+    /// What was asked for.
+    pub fn query(&self) -> &Value {
+        &self.query
+    }
+
     /// As it is written.
     pub fn to_json(&self) -> String {
         // Serializing values that hold only texts and numbers cannot fail.

@@ -56,6 +56,7 @@ pub fn compare(baseline: &Baseline, current: &Current, rules: &Rules, subject: S
         current_rows: current.rows,
         state: overall(features.iter().map(|feature| feature.state)),
         features,
+        unwatched: Vec::new(),
         embeddings: Vec::new(),
     }
 }

@@ -233,8 +233,10 @@ impl Monitor {
     /// The same at a given time.
     pub fn report_at(&self, id: &ModelId, lane: Lane, window: Window, now_us: i64) -> Option<DriftReport> {
         let state = self.state.lock();
-        let lane = state.versions.get(id)?.lanes.get(&lane)?;
-        Some(lane.report(window, now_us, &self.rules))
+        let version = state.versions.get(id)?;
+        let mut report = version.lanes.get(&lane)?.report(window, now_us, &self.rules);
+        report.unwatched = version.unwatched();
+        Some(report)
     }
 
     /// The windows that are judged.

@@ -204,6 +204,18 @@ fn a_change_of_the_mean_is_dated_by_both_detectors() {
 }
 
 #[test]
+fn features_that_the_baseline_does_not_have_are_named() {
+    let mut rig = Rig::learned(None);
+    let whole = rig.monitor.baseline(&id()).unwrap();
+    let part = Baseline::new(whole.features().iter().take(1).cloned().collect(), whole.rows());
+    rig.monitor.set_baseline(&id(), part);
+    rig.pane(0.0, Route::Default);
+    let report = rig.monitor.report_at(&id(), Lane::Main, Window::Pane, rig.now_us).unwrap();
+    assert_eq!(report.features.len(), 1);
+    assert_eq!(report.unwatched, ["in.x[1]", "out.label"]);
+}
+
+#[test]
 fn a_canary_is_looked_at_apart_and_failures_are_counted_only() {
     let mut rig = Rig::learned(None);
     rig.pane(0.0, Route::Default);

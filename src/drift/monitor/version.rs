@@ -137,6 +137,12 @@ impl VersionState {
         Some(Arc::new(Ranges::new(&self.features, baseline, self.is_batched)))
     }
 
+    /// Features that the baseline does not have.
+    pub(super) fn unwatched(&self) -> Vec<String> {
+        let names = self.features.iter().filter(|feature| !self.watched.contains(feature));
+        names.map(|feature| feature.name.to_string()).collect()
+    }
+
     fn settle(&mut self, config: &DriftConfig) {
         let given = self.baseline.as_ref().filter(|_| !self.features.is_empty());
         self.fitted = given.map(|baseline| Arc::new(baseline.for_version(&self.features)));

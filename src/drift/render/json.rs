@@ -26,6 +26,7 @@ pub fn json(report: &DriftReport) -> Value {
         "state": report.state.as_str(),
         "counts": counts,
         "features": report.features.iter().map(feature).collect::<Vec<_>>(),
+        "unwatched": report.unwatched,
         "embeddings": report.embeddings.iter().map(embedding).collect::<Vec<_>>(),
     })
 }

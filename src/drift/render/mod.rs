@@ -70,6 +70,17 @@ fn change(feature: &FeatureReport) -> Option<String> {
     (!said.is_empty()).then(|| format!("the mean changed before {}", said.join(", ")))
 }
 
+/// Names in a sentence at most.
+const NAMED_MAX: usize = 20;
+
+/// Which features the baseline does not have, in a sentence, where there are any.
+fn unwatched(report: &DriftReport) -> Option<String> {
+    let names: Vec<&str> = report.unwatched.iter().take(NAMED_MAX).map(String::as_str).collect();
+    let more = report.unwatched.len() - names.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!names.is_empty()).then(|| format!("not in the baseline: {}{more}", names.join(", ")))
+}
+
 /// What is said of an embedding, in a sentence.
 fn embedded(embedding: &EmbeddingReport) -> String {
     let EmbeddingReport { width, baseline_points, current_points, .. } = embedding;

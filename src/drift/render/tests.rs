@@ -78,6 +78,7 @@ fn report() -> DriftReport {
         current_rows: 12_345.0,
         state: DriftState::Drift,
         features,
+        unwatched: Vec::new(),
         embeddings: Vec::new(),
     }
 }
@@ -97,12 +98,15 @@ fn embeddings_and_changes_of_the_mean_are_told_everywhere() {
     });
     report.features[0].trend =
         Some(Trend { panes: 50, page_hinkley_us: None, adwin_us: Some(1_700_006_400_000_000) });
+    report.unwatched = vec!["in.new".to_owned(), "out.<b>".to_owned()];
     let said = "MMD² 0.0312 (drift from 0.01 on), p 0.005, 120 points against 500 of 384 coordinates";
     let changed = "the mean changed before 2023-11-15 00:00 UTC (ADWIN)";
     let shown = text(&report);
     assert!(shown.contains(&format!("\nembedding out.<e>: drift, {said}\n")), "{shown}");
     assert!(shown.contains(&format!("calm: {changed}\n")), "{shown}");
+    assert!(shown.ends_with("\nnot in the baseline: in.new, out.<b>\n"), "{shown}");
     let page = html(&report);
+    assert!(page.contains("not in the baseline: in.new, out.&lt;b&gt;"));
     assert!(page.contains(said) && page.contains(changed) && page.contains("out.&lt;e&gt;"));
     assert!(page.contains("<em>Drift</em> in 3 of 5 features"));
     let value = json(&report);
@@ -110,6 +114,7 @@ fn embeddings_and_changes_of_the_mean_are_told_everywhere() {
         (&value["embeddings"][0]["mmd2"], &value["embeddings"][0]["state"]),
         (&0.0312.into(), &"drift".into())
     );
+    assert_eq!(value["unwatched"], serde_json::json!(["in.new", "out.<b>"]));
     assert_eq!(value["features"][0]["trend"]["adwin_us"], 1_700_006_400_000_000_i64);
     assert!(value["features"][1]["trend"].is_null());
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::histogram::{Bar, bars};
 use super::numbers::{count, number_with, percent, signed};
-use super::{by_severity, change, counts, embedded, mean_shift, missing_share};
+use super::{by_severity, change, counts, embedded, mean_shift, missing_share, unwatched};
 use crate::drift::report::{DriftReport, FeatureReport};
 
 /// Bars of a sparkline.
@@ -48,6 +48,9 @@ pub fn text(report: &DriftReport) -> String {
     for embedding in &report.embeddings {
         let (name, state) = (short(&plain(&embedding.name)), embedding.state.as_str());
         writeln!(out, "\nembedding {name}: {state}, {}", embedded(embedding)).ok();
+    }
+    if let Some(unwatched) = unwatched(report) {
+        writeln!(out, "\n{}", plain(&unwatched)).ok();
     }
     out
 }

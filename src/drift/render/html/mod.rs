@@ -11,7 +11,7 @@ mod picture;
 use std::fmt::Write;
 
 use super::numbers::count;
-use super::{by_severity, counts};
+use super::{by_severity, counts, unwatched};
 use crate::drift::report::{DriftReport, DriftState};
 
 /// How the page begins; it forbids itself scripts and requests.
@@ -40,6 +40,9 @@ pub fn html(report: &DriftReport) -> String {
         card::card(at, feature, &mut out);
     }
     out.push_str("</section>\n");
+    if let Some(unwatched) = unwatched(report) {
+        writeln!(out, "<p class=\"reason\">{}</p>", escape(&unwatched)).ok();
+    }
     footer(&mut out);
     out.push_str("</main>\n</body>\n</html>\n");
     out

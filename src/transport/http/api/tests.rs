@@ -12,6 +12,7 @@ use super::{ApiState, document, router};
 use crate::access::{Access, AccessSettings, Peer};
 use crate::backend::fake::FakeBackend;
 use crate::capture::labels::{LabelStore, LabelStoreOptions};
+use crate::control::feedback::FeedbackMetrics;
 use crate::control::intake::Intake;
 use crate::control::register::tests::FakeTrial;
 use crate::control::{ControlPlane, RegistryDoor};
@@ -360,19 +361,20 @@ async fn packages_that_are_not_taken() {
 }
 
 /// The API with a store of labels in `folder`.
-async fn api_with_labels(address: &str, folder: &std::path::Path) -> (Api, Arc<LabelStore>) {
+async fn api_with_labels(address: &str, folder: &std::path::Path) -> (Api, Arc<LabelStore>, Metrics) {
     let (api, control) = api_and_control(address).await;
     let options = LabelStoreOptions { folder: folder.to_owned(), ..LabelStoreOptions::default() };
     let labels = LabelStore::open(Arc::new(object_store::memory::InMemory::new()), options).unwrap();
     let labels = Arc::new(labels);
-    control.attach_labels(Arc::clone(&labels));
-    (api, labels)
+    let metrics = Metrics::new();
+    control.attach_labels(Arc::clone(&labels), FeedbackMetrics::register(&metrics).unwrap());
+    (api, labels, metrics)
 }
 
 #[tokio::test]
 async fn labels_are_taken_one_by_one() {
     let folder = tempfile::tempdir().unwrap();
-    let (api, labels) = api_with_labels(LOCAL, folder.path()).await;
+    let (api, labels, metrics) = api_with_labels(LOCAL, folder.path()).await;
     let at = "/models/digits/feedback";
     let one = json!({"request_id": "a", "label": 7, "label_time": "2026-01-02T03:04:05Z", "source": "desk"});
     let answer = api.check(Method::POST, at, one.clone(), 200).await.json;
@@ -387,13 +389,20 @@ async fn labels_are_taken_one_by_one() {
     let digits = "digits".parse().unwrap();
     let table = crate::capture::labels::read(labels.store(), &digits, None, 100).await.unwrap();
     assert_eq!(table.len(), 4);
+    let shown = String::from_utf8(metrics.expose().unwrap()).unwrap();
+    for (result, count) in [("accepted", 4), ("duplicate", 1), ("rejected", 2)] {
+        assert!(
+            shown.contains(&format!("weir_feedback_labels_total{{result=\"{result}\"}} {count}\n")),
+            "{shown}"
+        );
+    }
     assert_eq!(table.get("a", 0).unwrap().0.time_us, Some(1_767_323_045_000_000));
 }
 
 #[tokio::test]
 async fn bodies_that_are_no_labels() {
     let folder = tempfile::tempdir().unwrap();
-    let (api, labels) = api_with_labels(LOCAL, folder.path()).await;
+    let (api, labels, _) = api_with_labels(LOCAL, folder.path()).await;
     let at = "/models/digits/feedback";
     let long = format!("{{\"request_id\": \"a\", \"label\": \"{}\"}}", "x".repeat(5 << 20));
     assert_eq!(api.ask(Method::POST, at, &[], long.as_str()).await.status, 413);
@@ -434,7 +443,7 @@ async fn bodies_that_are_no_labels() {
     assert_eq!(labels.waiting_bytes(), 0);
     // Without capture, and for those who may only read.
     self::api(LOCAL).await.check(Method::POST, at, label.clone(), 409).await;
-    let (stranger, _) = api_with_labels("192.0.2.7:5", folder.path()).await;
+    let (stranger, _, _) = api_with_labels("192.0.2.7:5", folder.path()).await;
     stranger.check(Method::POST, at, label, 403).await;
 }
 
