@@ -16,10 +16,12 @@ use crate::infer::Pace;
 
 /// Longest time between two looks at the queue.
 const LOOK: Duration = Duration::from_millis(5);
-/// The same while nothing is written.
+/// The same while nothing is written and nothing is promised.
 const IDLE_LOOK: Duration = Duration::from_millis(25);
 /// Observations taken at one look, so that what is due is done in time under load.
-const OBSERVATIONS_MAX: usize = 256;
+const OBSERVATIONS_MAX: usize = 1_024;
+/// The same where others may want the core.
+const SPARE_OBSERVATIONS_MAX: usize = 256;
 /// How often what was dropped is told, and gauges are set.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -60,7 +62,7 @@ impl Writer {
                 continue;
             }
             let planned = match taken {
-                0 if self.streams.is_empty() => IDLE_LOOK,
+                0 if self.streams.is_empty() && self.lane == Lane::Spare => IDLE_LOOK,
                 0 => LOOK,
                 _ => Duration::ZERO,
             };
@@ -87,7 +89,11 @@ impl Writer {
         let now = Instant::now();
         let waiting = self.shared.lane(self.lane);
         let mut taken = 0;
-        while taken < OBSERVATIONS_MAX
+        let most = match self.lane {
+            Lane::Spare => SPARE_OBSERVATIONS_MAX,
+            Lane::Promised => OBSERVATIONS_MAX,
+        };
+        while taken < most
             && let Some((ticket, observation)) = waiting.queue.pop()
         {
             taken += 1;

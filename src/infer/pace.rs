@@ -86,7 +86,8 @@ impl Tally {
         let rest = due.min(REST_MAX).max(planned);
         self.rested += rest;
         if all + rest > MEMORY {
-            *self = Tally { worked: self.worked / 2, stalled: self.stalled / 2, rested: self.rested / 2 };
+            // What was in the way is forgotten sooner than what was done: a core that is free again is found in a few seconds.
+            *self = Tally { worked: self.worked / 2, stalled: self.stalled / 4, rested: self.rested / 2 };
         }
         rest
     }
