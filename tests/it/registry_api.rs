@@ -165,5 +165,6 @@ fn webhooks_are_set_listed_and_removed_over_http() {
     assert_eq!(send(&server, "DELETE", "/webhooks/pager", "").0, 204);
     assert_eq!(send(&server, "DELETE", "/webhooks/pager", "").0, 404);
     assert_eq!(read(&server, "/webhooks"), json!([]));
+    assert_eq!(read(&server, "/registry/keys"), json!({ "records": 0, "required": false, "keys": [] }));
     server.stop();
 }

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path as Key;
@@ -15,6 +16,9 @@ use uuid::Uuid;
 use super::{Limits, PackageError, check_path};
 use crate::registry::error::StoreError;
 use crate::registry::store::{Store, StoreOptions};
+
+/// No download or upload takes as long.
+const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
 
 /// A folder that is removed when it is dropped.
 #[derive(Debug)]
@@ -32,6 +36,7 @@ impl Staging {
         let path = parent.join(format!("weir-{}", Uuid::now_v7()));
         let failed = |error: std::io::Error| PackageError::io(parent, error);
         std::fs::create_dir_all(parent).map_err(failed)?;
+        sweep(parent, SystemTime::now());
         std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
         Ok(Staging { path })
     }
@@ -39,6 +44,27 @@ impl Staging {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Removes folders that processes which were killed left behind. Their names tell when they were made.
+fn sweep(parent: &Path, now: SystemTime) {
+    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let id =
+            name.to_str().and_then(|name| name.strip_prefix("weir-")).and_then(|id| Uuid::try_parse(id).ok());
+        let Some(made) = id.and_then(|id| id.get_timestamp()) else { continue };
+        let made = SystemTime::UNIX_EPOCH + Duration::from_secs(made.to_unix().0);
+        if now.duration_since(made).is_ok_and(|age| age > LEFT_BEHIND) {
+            // Another user's stays.
+            match std::fs::remove_dir_all(entry.path()) {
+                Ok(()) => {
+                    tracing::info!(folder = %entry.path().display(), "removed what a killed process left")
+                }
+                Err(error) => tracing::debug!(folder = %entry.path().display(), %error, "not removed"),
+            }
+        }
     }
 }
 
@@ -157,4 +183,28 @@ async fn download(store: &Store, object: &ObjectMeta, target: &Path) -> Result<(
         return Err(PackageError::invalid(format!("'{key}' changed while it was downloaded")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_killed_processes_left_is_removed_after_a_day() {
+        let parent = tempfile::tempdir().unwrap();
+        let seconds = |age: u64| 1_790_000_000 - age;
+        let made = |age| {
+            let time = uuid::Timestamp::from_unix(uuid::NoContext, seconds(age), 0);
+            let path = parent.path().join(format!("weir-{}", Uuid::new_v7(time)));
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("model.onnx"), b"part").unwrap();
+            path
+        };
+        let (old, young) = (made(90_000), made(80_000));
+        let others = ["weir-notes", "weir-67e55044-10b1-426f-9247-bb680e5fe0c8", "other"];
+        others.iter().for_each(|name| std::fs::create_dir(parent.path().join(name)).unwrap());
+        sweep(parent.path(), SystemTime::UNIX_EPOCH + Duration::from_secs(seconds(0)));
+        assert!(!old.exists() && young.exists());
+        assert!(others.iter().all(|name| parent.path().join(name).exists()));
+    }
 }

@@ -94,6 +94,7 @@ struct Base;
 fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Base::openapi())
         .routes(routes!(read::registry))
+        .routes(routes!(read::keys))
         .routes(routes!(read::replicas))
         .routes(routes!(read::refresh))
         .routes(routes!(history::anchors))

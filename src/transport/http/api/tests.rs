@@ -75,11 +75,15 @@ impl Api {
         headers: &[(&str, &str)],
         body: impl Into<Vec<u8>>,
     ) -> Answer {
+        self.stream(method, path, headers, AxumBody::from(body.into())).await
+    }
+
+    async fn stream(&self, method: Method, path: &str, headers: &[(&str, &str)], body: AxumBody) -> Answer {
         let mut request = Request::builder().method(method).uri(format!("/api/v1{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut request = request.body(AxumBody::from(body.into())).unwrap();
+        let mut request = request.body(body).unwrap();
         request.extensions_mut().insert(Arc::clone(&self.peer));
         let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -337,6 +341,31 @@ async fn packages_become_versions_and_come_out_again() {
     api.check(Method::GET, "/models/digits/versions/1/files/model.onnx", Value::Null, 400).await;
     let one = api.ask(Method::POST, "/models/words/versions", &[ONNX], "another").await;
     assert_eq!((one.status.as_u16(), &one.json["version"]), (201, &json!(2)));
+}
+
+/// Four bodies that never come are all that is waited for, and not for long.
+#[tokio::test(start_paused = true)]
+async fn few_packages_come_at_a_time_and_none_may_stall() {
+    let api = api(LOCAL).await;
+    let path = "/models/words/versions";
+    let never = || AxumBody::from_stream(futures_util::stream::pending::<std::io::Result<bytes::Bytes>>());
+    let stalled = futures_util::future::join_all(
+        (0..4).map(|_| async { api.stream(Method::POST, path, &[ONNX], never()).await }),
+    );
+    let others = async {
+        // All four have begun when they have been polled once.
+        tokio::task::yield_now().await;
+        let fifth = api.ask(Method::POST, path, &[ONNX], "model").await;
+        tokio::time::advance(std::time::Duration::from_secs(61)).await;
+        fifth
+    };
+    let (stalled, fifth) = tokio::join!(stalled, others);
+    assert_eq!((fifth.status.as_u16(), &fifth.json["code"]), (429, &json!("resource_exhausted")));
+    for answer in stalled {
+        assert_eq!((answer.status.as_u16(), &answer.json["code"]), (504, &json!("deadline_exceeded")));
+    }
+    let next = api.ask(Method::POST, path, &[ONNX], "model").await;
+    assert_eq!(next.status, 201, "there is room again: {}", next.json);
 }
 
 #[tokio::test]
