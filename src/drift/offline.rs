@@ -68,6 +68,44 @@ pub fn count(table: &Table, baseline: &Baseline, columns: &[usize]) -> Result<Cu
     Ok(current)
 }
 
+/// A column that was found for a feature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The feature's position in the baseline.
+    pub position: usize,
+    /// The column's position in the table.
+    pub column: usize,
+    /// Whether a server is sent the values as 32-bit floats, so that they are counted as such here.
+    pub is_float: bool,
+}
+
+/// Counts the columns that were found against a baseline, as a server counts requests: so that both merge.
+///
+/// # Errors
+/// [`TableError`].
+pub fn count_found(table: &Table, baseline: &Baseline, found: &[Found]) -> Result<Current, TableError> {
+    let is_numeric = |found: &Found| {
+        let feature = baseline.features().get(found.position);
+        feature.is_some_and(|feature| matches!(feature.profile, Profile::Numeric(_)))
+    };
+    let is_numeric: Vec<bool> = found.iter().map(is_numeric).collect();
+    let columns: Vec<usize> = found.iter().map(|found| found.column).collect();
+    let mut current = baseline.current(Sampling::LIVE);
+    table.read(&columns, &mut |batch| {
+        each_value(batch, &is_numeric, |at, value, weight| {
+            let Found { position, is_float, .. } = found[at];
+            #[allow(clippy::cast_possible_truncation, reason = "what a client would have sent")]
+            let value = match value {
+                Value::Number(number) if is_float => Value::Number(f64::from(number as f32)),
+                other => other,
+            };
+            current.push(position, value, weight);
+        });
+        (0..batch.rows).for_each(|row| current.rows += weight_of(batch, row));
+    })?;
+    Ok(current)
+}
+
 /// Gives values that the baseline does not have bars of their own, as far as they are known by name: what is new is what
 /// one wants to read. Measures stay what they are.
 pub fn name_unseen(report: &mut DriftReport, current: &Current) {

@@ -239,6 +239,18 @@ fn a_profile_becomes_a_version_s_baseline() {
         weir::drift::baseline::Baseline::from_bytes(&std::fs::read(rig.path("base.json")).unwrap()).unwrap();
     assert!(baseline.features().iter().all(|feature| feature.name.starts_with("in.")), "{baseline:?}");
     std::fs::write(rig.path("other.csv"), "nothing\n1\n").unwrap();
+    // Rows of a batch job go where a server will find them, and once.
+    let watch = rig.path("watch").display().to_string();
+    let add = ["drift", "add", &train, "--model", "penguins@1", "--monitoring-dir", &watch];
+    let at = [&add[..], &["--job", "nightly", "--at", "2026-01-01T00:03:00Z"]].concat();
+    let added = rig.json(&at, 0);
+    assert_eq!((&added["rows"], &added["added"]), (&344.0.into(), &true.into()), "{added}");
+    assert_eq!(added["from_us"], 1_767_225_600_000_000_i64, "a pane of five minutes");
+    assert_eq!(rig.json(&at, 0)["added"], false);
+    let lane = rig.path("watch/drift/penguins/1/main");
+    let panes = std::fs::read_dir(std::fs::read_dir(lane).unwrap().next().unwrap().unwrap().path()).unwrap();
+    let names: Vec<_> = panes.map(|pane| pane.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(names, ["1767225600000000-300000000-job.nightly.json"]);
     let (_, error) = rig.text(&["profile-data", "other.csv", "--model", "penguins@1"], 2);
     assert!(error.contains("has no column for a feature of the model"), "{error}");
 }

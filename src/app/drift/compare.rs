@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::add::AddArgs;
 use super::columns::{ColumnArgs, open, warn};
 use super::compat::{self, CompatArg};
 use super::show::ShowArgs;
@@ -39,6 +40,8 @@ pub(in crate::app) struct DriftArgs {
 enum LiveCommand {
     /// Show what a running server knows of a version's drift
     Show(Box<ShowArgs>),
+    /// Count rows that a batch job scored with what servers see of the same version
+    Add(Box<AddArgs>),
 }
 
 /// Two files and what to do with them.
@@ -90,6 +93,7 @@ impl DriftArgs {
     pub(super) fn run(self) -> ExitCode {
         match self.live {
             Some(LiveCommand::Show(args)) => args.run(),
+            Some(LiveCommand::Add(args)) => args.run(),
             None => self.files.run(),
         }
     }

@@ -3,6 +3,7 @@
 //! What drift is, is decided by `drift::decide`; how a report looks, by `drift::render`. Here files are opened, columns are
 //! found for features, and what was left out is told.
 
+mod add;
 mod columns;
 mod compare;
 mod compat;

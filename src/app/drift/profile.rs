@@ -64,7 +64,7 @@ impl ProfileArgs {
         let registry = self.change.registry.open().await?;
         let (version, state) = target.find(&registry).await?;
         let record = &state.live(version)?.record;
-        let features = of_record(record, &feature_names(&registry, record).await?);
+        let features = version_features(&registry, record).await?;
         let table = open(&self.file)?;
         let wanted = self.wanted(&table, &features)?;
         let baseline = self.make(&table, &wanted)?;
@@ -148,6 +148,14 @@ impl ProfileArgs {
             format!("{out}: {} features of {} rows, {}\n", names.len(), baseline.rows(), baseline.digest())
         });
     }
+}
+
+/// The features of a version as it was registered.
+pub(super) async fn version_features(
+    registry: &Registry,
+    record: &VersionRecord,
+) -> Result<Vec<Feature>, Failure> {
+    Ok(of_record(record, &feature_names(registry, record).await?))
 }
 
 /// The names that the version's own `model.toml` gives to the elements of rows.

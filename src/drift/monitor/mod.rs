@@ -9,6 +9,7 @@
 //! All work is in [`Monitor::step`], which takes the time as a value: tests call it, the thread calls it with the clock.
 //! A request never waits for a lock that is held here; [`Monitor::report`] and the like do.
 
+mod batch;
 mod columns;
 mod lane;
 mod learn;
@@ -18,6 +19,7 @@ mod trend;
 mod values;
 mod version;
 
+pub use self::batch::{Batch, add_batch};
 pub use self::transition::{Lane, Transition};
 
 use std::collections::{BTreeMap, BTreeSet};

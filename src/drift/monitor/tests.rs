@@ -216,6 +216,33 @@ fn features_that_the_baseline_does_not_have_are_named() {
 }
 
 #[test]
+fn rows_of_a_batch_job_count_with_those_of_requests_and_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::learned(Some(folder.path()));
+    rig.pane(0.0, Route::Default);
+    let tapped = version();
+    let features = crate::model::features::features(&tapped.signature, true, &BTreeMap::new());
+    let baseline = Arc::new(rig.monitor.baseline(&id()).unwrap().for_version(&features));
+    let add = |job: &str, start_us| {
+        let mut current = baseline.current(crate::drift::profile::Sampling::LIVE);
+        (0..500).for_each(|_| current.push(0, crate::drift::profile::Value::Number(0.95), 1.0));
+        current.rows = 500.0;
+        let batch = Batch { job: job.to_owned(), start_us, length_us: PANE_US, current };
+        add_batch(folder.path(), &id(), Arc::clone(&baseline), batch).unwrap()
+    };
+    let start_us = rig.now_us - PANE_US;
+    assert!(add("nightly", start_us) && !add("nightly", start_us) && add("hourly", start_us));
+    assert_eq!(rig.rows(Lane::Main), 1_000.0, "a server looks when it closes a pane");
+    rig.pane(0.0, Route::Default);
+    assert_eq!(rig.rows(Lane::Main), 3_000.0);
+    let report = rig.monitor.report_at(&id(), Lane::Main, Window::Deploy, rig.now_us).unwrap();
+    let psi = report.features[0].measure("psi").unwrap().value;
+    assert!(psi > 0.2, "a third of the rows are alike: {psi}");
+    let (first, second) = (&report.features[0].current, &report.features[1].current);
+    assert_eq!((first.rows, second.rows), (3_000.0, 2_000.0));
+}
+
+#[test]
 fn a_canary_is_looked_at_apart_and_failures_are_counted_only() {
     let mut rig = Rig::learned(None);
     rig.pane(0.0, Route::Default);
