@@ -3,7 +3,7 @@
 //! Of each side a sample of rows is kept while its table is read, and [`mmd`] tests the samples. A row with a missing or
 //! infinite coordinate is no point; rows count alike, whatever weight the table gives them.
 
-use super::mmd::{Points, mmd};
+use super::mmd::{Points, Random, mmd};
 use super::report::{DriftState, EmbeddingReport};
 use super::table::{Batch, ColumnData, Table, TableError};
 
@@ -21,14 +21,14 @@ const ALARM: f64 = 0.01;
 const SEED: u64 = 0x5eed;
 
 /// Rows of one table.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Sample {
     width: usize,
     /// One point after the other.
     values: Vec<f64>,
     /// Whole rows that were seen.
     seen: usize,
-    random: u64,
+    random: Random,
 }
 
 impl Sample {
@@ -37,7 +37,7 @@ impl Sample {
     /// # Errors
     /// [`TableError`].
     pub fn of(table: &Table, columns: &[usize]) -> Result<Sample, TableError> {
-        let mut sample = Sample { width: columns.len(), random: SEED, ..Sample::default() };
+        let mut sample = Sample::new(columns.len());
         let mut point = Vec::with_capacity(sample.width);
         table.read(columns, &mut |batch| {
             for row in 0..batch.rows {
@@ -47,6 +47,10 @@ impl Sample {
             }
         })?;
         Ok(sample)
+    }
+
+    fn new(width: usize) -> Sample {
+        Sample { width, values: Vec::new(), seen: 0, random: Random(SEED) }
     }
 
     /// Takes a row. Every row seen is in the sample with the same probability (Vitter 1985, algorithm R).
@@ -59,10 +63,7 @@ impl Sample {
             self.values.extend_from_slice(point);
             return;
         }
-        self.random =
-            self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let place = (u128::from(self.random) * self.seen as u128) >> 64;
-        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        let place = self.random.below(self.seen);
         if let Some(old) = self.values.chunks_exact_mut(self.width).nth(place) {
             old.copy_from_slice(point);
         }
@@ -113,7 +114,7 @@ mod tests {
 
     fn sample(rows: usize, shift: f64, seed: u64) -> Sample {
         let mut stream = Stream(seed);
-        let mut sample = Sample { width: 8, random: SEED, ..Sample::default() };
+        let mut sample = Sample::new(8);
         for _ in 0..rows {
             let point: Vec<f64> = stream.normals(8).into_iter().map(|value| value + shift).collect();
             sample.push(&point);
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_sample_is_of_the_whole_table() {
-        let mut sample = Sample { width: 1, random: SEED, ..Sample::default() };
+        let mut sample = Sample::new(1);
         (0..100_000).for_each(|row| sample.push(&[f64::from(row)]));
         let mean = sample.values.iter().sum::<f64>() / 500.0;
         assert_eq!(sample.values.len(), 500);

@@ -102,8 +102,9 @@ fn discrepancy(kernel: &[f64], sums: &[f64], first: &[usize], total: usize) -> f
     within / (n * (n - 1.0)) + others / (m * (m - 1.0)) - 2.0 * across / (n * m)
 }
 
-/// Knuth's 64-bit congruential generator: permutations need to be repeatable, not secret.
-struct Random(u64);
+/// Knuth's 64-bit congruential generator: permutations and samples need to be repeatable, not secret.
+#[derive(Debug, Clone)]
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     fn shuffle(&mut self, order: &mut [usize]) {
@@ -113,7 +114,7 @@ impl Random {
     }
 
     /// From the upper bits, which are the good ones.
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         let index = (u128::from(self.0) * u128::from(limit)) >> 64;

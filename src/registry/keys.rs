@@ -21,6 +21,7 @@ use bytes::Bytes;
 use chrono::{DateTime, SubsecRound, Utc};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::error::{FoldError, Refusal, RegistryError, StoreError};
@@ -193,6 +194,17 @@ impl KeyRing {
 
     fn active(&self, id: &str) -> Option<&Key> {
         self.keys.get(id).filter(|key| key.revoked.is_none())
+    }
+
+    /// The keys as JSON, as commands and the control API show them.
+    pub fn shown(&self) -> Vec<Value> {
+        let key = |(id, key): (&String, &Key)| {
+            json!({
+                "key": id, "ed25519": key.ed25519, "added": key.added, "by": key.by.sub, "reason": key.reason,
+                "revoked": key.revoked.is_some(),
+            })
+        };
+        self.keys.iter().map(key).collect()
     }
 
     /// Whether new revisions must be signed.

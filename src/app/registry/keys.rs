@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::common::{ChangeArgs, RegistryArgs, block, show};
 use super::exit::Failure;
@@ -139,14 +139,7 @@ async fn write(
 }
 
 fn tell(as_json: bool, ring: &KeyRing) {
-    let key = |(id, key): (&String, &crate::registry::keys::Key)| {
-        json!({
-            "key": id, "ed25519": key.ed25519, "added": key.added, "by": key.by.sub, "reason": key.reason,
-            "revoked": key.revoked.is_some(),
-        })
-    };
-    let keys: Vec<Value> = ring.keys.iter().map(key).collect();
-    let value = json!({ "records": ring.number, "required": ring.is_required(), "keys": keys });
+    let value = json!({ "records": ring.number, "required": ring.is_required(), "keys": ring.shown() });
     show(as_json, &value, || {
         let mut out = String::new();
         for (id, key) in &ring.keys {

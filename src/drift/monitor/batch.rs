@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::lane::version_folder;
 use super::transition::Lane;
 use crate::drift::baseline::{Baseline, Current};
-use crate::drift::pane::{PaneLimits, Panes};
+use crate::drift::pane::{Pane, PaneLimits, Panes};
 use crate::model::ModelId;
 
 /// The rows of a job.
@@ -35,7 +35,7 @@ pub fn add_batch(folder: &Path, id: &ModelId, baseline: Arc<Baseline>, batch: Ba
     let replica: Arc<str> = format!("job.{job}").into();
     let limits = PaneLimits { retention_us: i64::MAX / 4, bytes_max: usize::MAX };
     let mut panes = Panes::open(Some(&folder), Arc::clone(&replica), baseline, limits);
-    let is_there = |pane: &crate::drift::pane::Pane| pane.replica == replica && pane.start_us == start_us;
+    let is_there = |pane: &Pane| pane.replica == replica && pane.start_us == start_us;
     if panes.panes().iter().any(is_there) {
         return Ok(false);
     }

@@ -5,7 +5,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json as value};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use super::caller::{Caller, json, json_at, model_name};
 use super::failure::{ApiError, ErrorBody};
 use crate::access::Role;
 use crate::model::Version;
-use crate::registry::keys::{Key, KeyRing};
+use crate::registry::keys::KeyRing;
 use crate::registry::leases::Lease;
 use crate::registry::ops::check;
 use crate::registry::{Revision, VersionState};
@@ -72,14 +72,7 @@ pub(super) async fn keys(State(state): State<ApiState>, caller: Caller) -> Resul
     caller.read(&state, None)?;
     let mut ring = KeyRing::default();
     ring.refresh(state.control.registry()?.inner().store()).await?;
-    let key = |(id, key): (&String, &Key)| {
-        value!({
-            "key": id, "ed25519": key.ed25519, "added": key.added, "by": key.by.sub, "reason": key.reason,
-            "revoked": key.revoked.is_some(),
-        })
-    };
-    let keys = ring.keys.iter().map(key).collect();
-    Ok(json(&KeysView { records: ring.number, required: ring.is_required(), keys }))
+    Ok(json(&KeysView { records: ring.number, required: ring.is_required(), keys: ring.shown() }))
 }
 
 /// Servers that follow the registry.
