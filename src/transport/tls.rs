@@ -32,6 +32,9 @@ const PLAIN_ANSWER: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 37\r\n\
     connection: close\r\n\r\n{\"error\":\"this port speaks TLS only\"}";
 
+/// So often what such a client sends after its answer is read, 1 KiB at a time, before it is cut.
+const FAREWELL_READS: usize = 64;
+
 /// Whether clients must show a certificate, where a CA for them is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAuth {
@@ -129,9 +132,9 @@ impl Tls {
             Arc::clone(if versions == Versions::Http2 { &configs.http2 } else { &configs.both })
         };
         let handshake = tokio::time::timeout(self.handshake_timeout, handshake(socket, config));
-        let (outcome, stream) = match handshake.await {
-            Ok(Ok(Some(stream))) => ("ok", Some(stream)),
-            Ok(Ok(None)) => ("plain", None),
+        let (outcome, shaken) = match handshake.await {
+            Ok(Ok(shaken @ Shaken::Tls(_))) => ("ok", Some(shaken)),
+            Ok(Ok(shaken @ Shaken::Plain(_))) => ("plain", Some(shaken)),
             Ok(Err(error)) => {
                 tracing::debug!(%address, %error, "no TLS handshake");
                 ("failed", None)
@@ -139,6 +142,13 @@ impl Tls {
             Err(_) => ("timeout", None),
         };
         self.handshakes.with_label_values(&[outcome]).inc();
+        let stream = match shaken? {
+            Shaken::Tls(stream) => Some(*stream),
+            Shaken::Plain(socket) => {
+                let _end = tokio::time::timeout(self.handshake_timeout, turn_away(socket)).await;
+                None
+            }
+        };
         stream.map(|stream| {
             let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let peer = match certificate {
@@ -165,24 +175,37 @@ impl TlsMetrics {
     }
 }
 
-/// Shakes hands; `None` when the client speaks no TLS, which it is told.
-async fn handshake(
-    mut socket: TcpStream,
-    config: Arc<ServerConfig>,
-) -> io::Result<Option<TlsStream<TcpStream>>> {
+/// What a client turned out to speak.
+enum Shaken {
+    Tls(Box<TlsStream<TcpStream>>),
+    Plain(TcpStream),
+}
+
+/// Shakes hands with a client that speaks TLS.
+async fn handshake(socket: TcpStream, config: Arc<ServerConfig>) -> io::Result<Shaken> {
     let mut first = [0];
     if socket.peek(&mut first).await? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     if first != [HANDSHAKE] {
-        // Read first: closing a socket with unread bytes would take the answer away from the client.
-        let mut request = [0; 4096];
-        let _read = socket.read(&mut request).await?;
-        socket.write_all(PLAIN_ANSWER).await?;
-        socket.shutdown().await?;
-        return Ok(None);
+        return Ok(Shaken::Plain(socket));
     }
-    TlsAcceptor::from(config).accept(socket).await.map(Some)
+    TlsAcceptor::from(config).accept(socket).await.map(|stream| Shaken::Tls(Box::new(stream)))
+}
+
+/// Tells a client that speaks no TLS so. What it sends is read until it closes, and thrown away: a socket that is
+/// closed with unread bytes, or before its client has written all, takes the answer away from the client.
+async fn turn_away(mut socket: TcpStream) -> io::Result<()> {
+    let mut request = [0; 1024];
+    let _read = socket.read(&mut request).await?;
+    socket.write_all(PLAIN_ANSWER).await?;
+    socket.shutdown().await?;
+    for _ in 0..FAREWELL_READS {
+        if socket.read(&mut request).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn configs(material: TlsMaterial<'_>) -> Result<Configs, TlsProblem> {

@@ -197,6 +197,15 @@ async fn every_port_speaks_tls() {
 
     let (status, text) = get(&server.http, "/v2").unwrap();
     assert_eq!((status, text.as_str()), (400, "{\"error\":\"this port speaks TLS only\"}"));
+    // One that writes its request in pieces, with time between them, is answered like one that writes it at once.
+    let mut slow = tokio::net::TcpStream::connect(&server.http).await.unwrap();
+    for piece in ["G", "ET /v2 HTTP/1.1\r\n", "host: x\r\n", "\r\n"] {
+        slow.write_all(piece.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("\r\n\r\n{\"error\":\"this port speaks TLS only\"}"), "{answer}");
     let metrics = format!("https://{}/metrics", server.metrics);
     // A handshake is counted when its connection's task goes on, which may be after the client was answered.
     let counted = async |outcome: &str| {
