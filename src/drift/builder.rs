@@ -94,7 +94,7 @@ impl BaselineBuilder {
     /// Fixes bins and categories.
     pub fn second_pass(self) -> SecondPass {
         let profiles = self.features.iter().map(First::profile).collect();
-        SecondPass { names: self.names, current: Current { profiles, rows: 0.0, failed: 0, invalid: 0 } }
+        SecondPass { names: self.names, current: Current { profiles, ..Current::default() } }
     }
 }
 

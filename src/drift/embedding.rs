@@ -1,107 +1,89 @@
-//! Embeddings of two tables compared as points: whether rows lie where they lay, whatever each coordinate says alone.
+//! Embeddings compared as points: whether rows lie where they lay, whatever each coordinate says alone.
 //!
-//! Of each side a sample of rows is kept while its table is read, and [`mmd`] tests the samples. A row with a missing or
-//! infinite coordinate is no point; rows count alike, whatever weight the table gives them.
+//! Of each side there is a sample of rows ([`PointSample`]), of a table or of live panes, and [`mmd`] tests the samples. A row
+//! with a missing or infinite coordinate is no point.
 
-use super::mmd::{Points, Random, mmd};
+use super::baseline::Baseline;
+use super::decide::Rules;
+use super::mmd::{Points, mmd};
+use super::profile::{BASELINE_POINTS, PointSample};
 use super::report::{DriftState, EmbeddingReport};
 use super::table::{Batch, ColumnData, Table, TableError};
 
-/// Points of a side: the test takes a quarter of a second.
-const POINTS: usize = 500;
 /// Points of a side below which nothing is said.
 const POINTS_MIN: usize = 50;
 /// Random divisions; the least p is 0.005.
 const PERMUTATIONS: u32 = 199;
-/// Above it a difference may be chance.
-const P_MAX: f64 = 0.01;
 /// The discrepancy that is called drift: 0.2 to 0.3 standard deviations in every coordinate, for normal ones.
 const ALARM: f64 = 0.01;
-/// Samples and divisions are the same at every run.
+/// Half of it is worth a warning.
+const WARN: f64 = 0.005;
+/// Divisions are the same at every run.
 const SEED: u64 = 0x5eed;
 
-/// Rows of one table.
-#[derive(Debug, Clone)]
-pub struct Sample {
-    width: usize,
-    /// One point after the other.
-    values: Vec<f64>,
-    /// Whole rows that were seen.
-    seen: usize,
-    random: Random,
+/// A sample of the rows of `table`, whose coordinates are the columns at `columns`.
+///
+/// # Errors
+/// [`TableError`].
+pub fn sample(table: &Table, columns: &[usize]) -> Result<PointSample, TableError> {
+    let mut sample = PointSample::new(columns.len(), BASELINE_POINTS, SEED);
+    table.read(columns, &mut |batch| {
+        for row in 0..batch.rows {
+            let weight = batch.weights.as_ref().and_then(|weights| weights.get(row)).copied().unwrap_or(1.0);
+            sample.push(weight, || coordinates(batch, row));
+        }
+    })?;
+    Ok(sample)
 }
 
-impl Sample {
-    /// A sample of the rows of `table`, whose coordinates are the columns at `columns`.
-    ///
-    /// # Errors
-    /// [`TableError`].
-    pub fn of(table: &Table, columns: &[usize]) -> Result<Sample, TableError> {
-        let mut sample = Sample::new(columns.len());
-        let mut point = Vec::with_capacity(sample.width);
-        table.read(columns, &mut |batch| {
-            for row in 0..batch.rows {
-                point.clear();
-                point.extend(coordinates(batch, row));
-                sample.push(&point);
-            }
-        })?;
-        Ok(sample)
-    }
-
-    fn new(width: usize) -> Sample {
-        Sample { width, values: Vec::new(), seen: 0, random: Random(SEED) }
-    }
-
-    /// Takes a row. Every row seen is in the sample with the same probability (Vitter 1985, algorithm R).
-    fn push(&mut self, point: &[f64]) {
-        if point.len() != self.width || self.width == 0 {
-            return;
-        }
-        self.seen += 1;
-        if self.seen <= POINTS {
-            self.values.extend_from_slice(point);
-            return;
-        }
-        let place = self.random.below(self.seen);
-        if let Some(old) = self.values.chunks_exact_mut(self.width).nth(place) {
-            old.copy_from_slice(point);
-        }
-    }
-
-    fn points(&self) -> usize {
-        self.seen.min(POINTS)
-    }
-}
-
-/// The finite numbers of a row.
+/// The numbers of a row.
 fn coordinates(batch: &Batch, row: usize) -> impl Iterator<Item = f64> {
     batch.columns.iter().filter_map(move |column| match column {
-        ColumnData::Numbers(values) => values.get(row).copied().flatten().filter(|value| value.is_finite()),
+        ColumnData::Numbers(values) => values.get(row).copied().flatten(),
         ColumnData::Bools(_) | ColumnData::Texts(_) => None,
     })
 }
 
-/// What the test says of the embedding called `name`.
-pub fn compare(name: &str, baseline: &Sample, current: &Sample) -> EmbeddingReport {
-    fn points(sample: &Sample) -> Points<'_> {
-        Points { values: &sample.values, width: sample.width }
-    }
-    let is_enough = baseline.points().min(current.points()) >= POINTS_MIN;
-    let found = is_enough.then(|| mmd(points(baseline), points(current), PERMUTATIONS, SEED)).flatten();
+/// What the test says of every embedding of a baseline.
+pub fn compare_all(baseline: &Baseline, current: &[PointSample], rules: &Rules) -> Vec<EmbeddingReport> {
+    let level = level(rules, baseline.features().len() + baseline.embeddings().len());
+    let pairs = baseline.embeddings().iter().zip(current);
+    pairs.map(|(known, current)| compare(&known.name, &known.sample, current, level)).collect()
+}
+
+/// The probability of a false alarm of one of `watched` features and embeddings, in one evaluation.
+pub fn level(rules: &Rules, watched: usize) -> f64 {
+    rules.level() / watched.max(1) as f64
+}
+
+/// What the test says of the embedding called `name`: an effect counts when chance exceeds it with a probability of less
+/// than `level`.
+pub fn compare(name: &str, baseline: &PointSample, current: &PointSample, level: f64) -> EmbeddingReport {
+    let flat = |sample: &PointSample| -> (Vec<f64>, usize) {
+        let points = sample.points();
+        (points.iter().flat_map(|point| point.iter().map(|x| f64::from(*x))).collect(), points.len())
+    };
+    let ((old, baseline_points), (new, current_points)) = (flat(baseline), flat(current));
+    let is_enough = baseline_points.min(current_points) >= POINTS_MIN;
+    let points = |values| Points { values, width: baseline.width() };
+    let is_alike = baseline.width() == current.width();
+    let found =
+        (is_enough && is_alike).then(|| mmd(points(&old), points(&new), PERMUTATIONS, SEED)).flatten();
+    let null_quantile = found.map_or(f64::NAN, |found| found.null_quantile(level));
     let state = match found {
         None => DriftState::Insufficient,
-        Some(found) if found.p > P_MAX => DriftState::Ok,
+        Some(found) if found.squared <= null_quantile || found.squared < WARN => DriftState::Ok,
         Some(found) if found.squared < ALARM => DriftState::Warn,
         Some(_) => DriftState::Drift,
     };
     EmbeddingReport {
         name: name.to_owned(),
-        width: baseline.width,
-        baseline_points: baseline.points(),
-        current_points: current.points(),
+        width: baseline.width(),
+        baseline_points,
+        current_points,
         mmd2: found.map_or(f64::NAN, |found| found.squared),
         p: found.map_or(f64::NAN, |found| found.p),
+        null_quantile,
         alarm: ALARM,
         state,
     }
@@ -112,47 +94,44 @@ mod tests {
     use super::*;
     use crate::drift::golden::Stream;
 
-    fn sample(rows: usize, shift: f64, seed: u64) -> Sample {
+    fn sample(rows: usize, shift: f64, seed: u64, most: usize) -> PointSample {
         let mut stream = Stream(seed);
-        let mut sample = Sample::new(8);
+        let mut sample = PointSample::new(8, most, seed);
         for _ in 0..rows {
             let point: Vec<f64> = stream.normals(8).into_iter().map(|value| value + shift).collect();
-            sample.push(&point);
+            sample.push(1.0, || point.into_iter());
         }
         sample
     }
 
     #[test]
     fn a_cloud_that_moved_has_drifted_and_one_that_did_not_has_not() {
-        let base = sample(3_000, 0.0, 1);
-        let state = |shift, rows| compare("e", &base, &sample(rows, shift, 2)).state;
+        let base = sample(3_000, 0.0, 1, 500);
+        let level = level(&Rules::offline(), 1);
+        let state = |shift, rows| compare("e", &base, &sample(rows, shift, 2, 500), level).state;
         assert_eq!(state(0.0, 3_000), DriftState::Ok);
         assert_eq!(state(0.3, 3_000), DriftState::Drift);
         assert_eq!(state(0.3, 49), DriftState::Insufficient);
-        let found = compare("e", &base, &sample(700, 0.3, 2));
+        let found = compare("e", &base, &sample(700, 0.3, 2, 500), level);
         assert_eq!((found.width, found.baseline_points, found.current_points), (8, 500, 500));
-        assert!(found.mmd2 > 0.015 && found.p < 0.01, "{found:?}");
+        assert!(found.mmd2 > 0.015 && found.p < 0.01 && found.null_quantile < 0.01, "{found:?}");
     }
 
-    /// Quiet clouds raise about one warning in a hundred and no alarm.
+    /// At the level of a server: what chance is believed to reach in a hundred thousand evaluations, it does not reach in
+    /// thirty; and a pane's sample sees a move of half a deviation, an hour's one of 0.3.
     #[test]
-    fn chance_alone_raises_no_alarm() {
-        let base = sample(400, 0.0, 1);
-        let states: Vec<DriftState> =
-            (10..40).map(|seed| compare("e", &base, &sample(400, 0.0, seed)).state).collect();
-        assert!(states.iter().all(|state| *state < DriftState::Drift), "{states:?}");
-        assert!(states.iter().filter(|state| **state == DriftState::Warn).count() <= 2, "{states:?}");
-    }
-
-    #[test]
-    fn a_sample_is_of_the_whole_table() {
-        let mut sample = Sample::new(1);
-        (0..100_000).for_each(|row| sample.push(&[f64::from(row)]));
-        let mean = sample.values.iter().sum::<f64>() / 500.0;
-        assert_eq!(sample.values.len(), 500);
-        // Four standard errors of a mean of 500 uniform numbers.
-        assert!((mean - 50_000.0).abs() < 4.0 * 28_868.0 / 500f64.sqrt(), "{mean}");
-        sample.push(&[]);
-        assert_eq!(sample.seen, 100_000, "a row without all coordinates is no point");
+    fn chance_alone_raises_no_alarm_and_a_move_does() {
+        let base = sample(3_000, 0.0, 1, 500);
+        let level = level(&Rules::default(), 20);
+        for seed in 10..40 {
+            let found = compare("e", &base, &sample(128, 0.0, seed, 128), level);
+            assert_eq!(found.state, DriftState::Ok, "{found:?}");
+        }
+        for seed in 10..14 {
+            for (shift, points) in [(0.5, 128), (0.3, 256)] {
+                let found = compare("e", &base, &sample(2_000, shift, seed, points), level);
+                assert_eq!(found.state, DriftState::Drift, "{shift} {found:?}");
+            }
+        }
     }
 }

@@ -150,6 +150,11 @@ impl DriftMetrics {
                 }
             }
         }
+        for found in report.embeddings.iter().filter(|found| is_shown(&found.name) && found.mmd2.is_finite())
+        {
+            self.score.with_label_values(&[&*id.name, &version, &*found.name, "mmd2"]).set(found.mmd2);
+            now.insert((found.name.clone(), "mmd2"));
+        }
         let before = self.shown.lock().insert(id.clone(), now.clone()).unwrap_or_default();
         self.remove_scores(id, before.difference(&now));
     }

@@ -1,6 +1,8 @@
 //! The maximum mean discrepancy of two sets of points: drift of embeddings, which have no bins. Quadratic in the number
 //! of points, so it runs on a reservoir and off the request's path.
 
+use super::distance::null::normal_quantile;
+
 /// The most points of both sides together; the kernel's matrix takes 32 MB then.
 pub const POINTS_MAX: usize = 2_048;
 
@@ -22,6 +24,24 @@ pub struct Mmd {
     pub sigma: f64,
     /// The probability of such an estimate or a larger one without drift.
     pub p: f64,
+    /// The standard deviation of the estimates of random divisions, whose mean is 0.
+    pub null_std: f64,
+    /// Their skewness: without drift large estimates are more common than small ones.
+    pub null_skewness: f64,
+}
+
+impl Mmd {
+    /// What an estimate without drift exceeds with probability `alpha`, however small: that of a gamma distribution with
+    /// the moments of the random divisions, by the transformation of Wilson and Hilferty.
+    ///
+    /// Source: Gretton et al. 2009, *A fast, consistent kernel two-sample test* (the gamma approximation of the null).
+    pub fn null_quantile(&self, alpha: f64) -> f64 {
+        let z = normal_quantile(alpha);
+        // A normal variable is the limit. Nothing of that kind is skewed to the left but by chance.
+        let skewness = self.null_skewness.clamp(1e-3, 4.0);
+        let root = 1.0 + skewness * z / 6.0 - skewness * skewness / 36.0;
+        self.null_std * 2.0 / skewness * (root.max(0.0).powi(3) - 1.0)
+    }
 }
 
 /// `mean k(x, x') + mean k(y, y') - 2 mean k(x, y)` without pairs of a point with itself, `k = exp(-|a - b|^2 / (2
@@ -46,12 +66,20 @@ pub fn mmd(x: Points<'_>, y: Points<'_>, permutations: u32, seed: u64) -> Option
     let squared = discrepancy(&kernel, &sums, &order[..n], total);
     let mut random = Random(seed);
     let mut as_large = 0_u32;
+    let (mut second, mut third) = (0.0, 0.0);
     for _ in 0..permutations {
         random.shuffle(&mut order);
-        as_large += u32::from(discrepancy(&kernel, &sums, &order[..n], total) >= squared);
+        let chance = discrepancy(&kernel, &sums, &order[..n], total);
+        as_large += u32::from(chance >= squared);
+        second += chance * chance;
+        third += chance * chance * chance;
     }
+    let count = f64::from(permutations.max(1));
+    let (variance, third) = (second / count, third / count);
     let p = (1.0 + f64::from(as_large)) / (1.0 + f64::from(permutations));
-    Some(Mmd { squared, sigma: (median / 2.0).sqrt(), p })
+    let null_skewness = if variance > 0.0 { third / variance.powf(1.5) } else { 0.0 };
+    let null_std = variance.sqrt();
+    Some(Mmd { squared, sigma: (median / 2.0).sqrt(), p, null_std, null_skewness })
 }
 
 /// How many points there are, when there are two and all is finite.
@@ -102,9 +130,9 @@ fn discrepancy(kernel: &[f64], sums: &[f64], first: &[usize], total: usize) -> f
     within / (n * (n - 1.0)) + others / (m * (m - 1.0)) - 2.0 * across / (n * m)
 }
 
-/// Knuth's 64-bit congruential generator: permutations and samples need to be repeatable, not secret.
+/// Knuth's 64-bit congruential generator: permutations need to be repeatable, not secret.
 #[derive(Debug, Clone)]
-pub(super) struct Random(pub(super) u64);
+struct Random(u64);
 
 impl Random {
     fn shuffle(&mut self, order: &mut [usize]) {
@@ -114,7 +142,7 @@ impl Random {
     }
 
     /// From the upper bits, which are the good ones.
-    pub(super) fn below(&mut self, limit: usize) -> usize {
+    fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         let index = (u128::from(self.0) * u128::from(limit)) >> 64;
@@ -140,6 +168,25 @@ mod tests {
             check_near("squared", found.squared, number(&case["squared"]), 1e-9, 1e-12);
             check_near("sigma", found.sigma, number(&case["sigma"]), 1e-12, 0.0);
             check_near("p", found.p, number(&case["p"]), 1e-12, 0.0);
+        }
+    }
+
+    /// Skewness, probability, quantile.
+    const PEARSON: [(f64, f64, f64); 6] = [
+        (0.001, 1e-2, 2.327_083),
+        (0.001, 1e-6, 4.757_024),
+        (0.5, 1e-4, 4.821_406),
+        (0.5, 1e-6, 6.653_944),
+        (1.0, 1e-6, 8.675_228),
+        (1.5, 1e-4, 7.092_771),
+    ];
+
+    /// scipy 1.17: stats.pearson3.isf(alpha, skewness) for a standard deviation of 1.
+    #[test]
+    fn the_null_has_a_long_right_tail() {
+        let of = |null_skewness| Mmd { squared: 0.0, sigma: 1.0, p: 1.0, null_std: 1.0, null_skewness };
+        for (skewness, alpha, expected) in PEARSON {
+            check_near("quantile", of(skewness).null_quantile(alpha), expected, 0.05, 0.0);
         }
     }
 

@@ -13,9 +13,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::baseline::{Baseline, Current};
+use super::baseline::{Baseline, BaselineEmbedding, Current};
 use super::format;
-use super::profile::Sampling;
+use super::profile::{PointSample, Sampling, WINDOW_POINTS};
 
 /// An hour in microseconds.
 pub const HOUR_US: i64 = 3_600_000_000;
@@ -98,14 +98,14 @@ impl Panes {
             let name = entry.file_name();
             let Some((start_us, length_us, replica)) = name.to_str().and_then(parse_name) else { continue };
             let name = name.to_string_lossy().into_owned();
-            let empty = Current { profiles: Vec::new(), rows: 0.0, failed: 0, invalid: 0 };
-            let mut pane = Pane { start_us, length_us, replica: replica.into(), current: empty };
+            let current = Current::default();
+            let mut pane = Pane { start_us, length_us, replica: replica.into(), current };
             if self.panes.iter().any(|known| known.covers(&pane)) || self.damaged.contains(&name) {
                 continue;
             }
             // A file that its owner has just joined to a longer one is gone: that is no damage.
             let Ok(bytes) = fs::read(entry.path()) else { continue };
-            match format::read_current(self.baseline.features(), &bytes) {
+            match format::read_current(&self.baseline, &bytes) {
                 Ok(current) => {
                     pane.current = current;
                     self.panes.retain(|known| !pane.covers(known));
@@ -115,6 +115,11 @@ impl Panes {
             }
         }
         self.panes.sort_by(|a, b| (a.start_us, &a.replica).cmp(&(b.start_us, &b.replica)));
+    }
+
+    /// The name of this process in files.
+    pub fn replica(&self) -> &str {
+        &self.replica
     }
 
     /// Files that could not be read.
@@ -164,6 +169,20 @@ impl Panes {
         (whole, first)
     }
 
+    /// A sample of the points that were seen from `from_us` until `until_us`, for each embedding of the baseline.
+    pub fn points(&self, from_us: i64, until_us: i64) -> Vec<PointSample> {
+        let embeddings = self.baseline.embeddings().iter();
+        let empty = |known: &BaselineEmbedding| PointSample::new(known.sample.width(), WINDOW_POINTS, 0);
+        let mut whole: Vec<PointSample> = embeddings.map(empty).collect();
+        for pane in self.panes.iter().filter(|pane| pane.start_us >= from_us && pane.end_us() <= until_us) {
+            // Of the same widths, so they merge.
+            whole.iter_mut().zip(&pane.current.embeddings).for_each(|(mine, other)| {
+                mine.merge(other).ok();
+            });
+        }
+        whole
+    }
+
     /// Removes what is too old, joins what is old and keeps to the budget.
     ///
     /// # Errors
@@ -181,7 +200,7 @@ impl Panes {
         }
         let mut at = 0;
         while self.bytes() > self.limits.bytes_max && at < self.panes.len() {
-            self.panes[at].current.profiles.iter_mut().for_each(|profile| profile.thin());
+            self.panes[at].current.thin();
             at += 1;
         }
         outcome
@@ -224,7 +243,7 @@ impl Panes {
     fn write(&self, pane: &Pane) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
         fs::create_dir_all(folder)?;
-        let bytes = format::write_current(self.baseline.features(), &pane.current);
+        let bytes = format::write_current(&self.baseline, &pane.current);
         write_whole(&folder.join(pane.file_name()), &bytes)
     }
 

@@ -151,6 +151,8 @@ pub struct EmbeddingReport {
     pub mmd2: f64,
     /// The probability of as large a discrepancy without drift; NaN where it is undefined.
     pub p: f64,
+    /// What chance alone exceeds with the configured probability; NaN where it is undefined.
+    pub null_quantile: f64,
     /// The discrepancy from which on it is called drift, when it is beyond chance.
     pub alarm: f64,
     /// The verdict.
@@ -174,12 +176,21 @@ pub struct DriftReport {
     pub baseline_rows: f64,
     /// Rows of the current data.
     pub current_rows: f64,
-    /// The worst state of a feature; `insufficient` only when no feature is better known.
+    /// The worst state of a feature or an embedding; `insufficient` only when none is better known.
     pub state: DriftState,
     /// Every feature, inputs first.
     pub features: Vec<FeatureReport>,
     /// Features of the version that the baseline does not have, so that nothing is said of them.
     pub unwatched: Vec<String>,
-    /// Embeddings that were asked for; only offline.
+    /// Embeddings: those of the baseline, or offline those that were asked for. In a server they are of the last judgement.
     pub embeddings: Vec<EmbeddingReport>,
+}
+
+impl DriftReport {
+    /// The worst state of a feature or an embedding.
+    pub fn worst(&self) -> DriftState {
+        let features = self.features.iter().map(|feature| feature.state);
+        let embeddings = self.embeddings.iter().map(|embedding| embedding.state);
+        features.chain(embeddings).max().unwrap_or(DriftState::Insufficient)
+    }
 }

@@ -1,6 +1,7 @@
 //! What a model is called, what it takes and gives, and how it is to be run. Values only: nothing here loads or reads.
 
 pub mod config;
+pub mod embeddings;
 pub mod features;
 mod id;
 pub mod settings;

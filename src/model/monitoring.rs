@@ -15,6 +15,8 @@ pub struct MonitoringConfig {
     pub capture: CaptureConfig,
     /// Whether its traffic is profiled and compared with a baseline. `None` for the server's setting.
     pub drift: Option<bool>,
+    /// Tensors (by their names in the graph) whose rows are compared as points.
+    pub embeddings: Vec<String>,
 }
 
 /// What is written of a version's traffic. `None` stands for the server's setting.

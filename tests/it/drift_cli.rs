@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir::drift::presets::{Column, Preset};
 
 use crate::support::root;
@@ -284,4 +284,12 @@ fn rows_are_compared_as_points_where_that_is_asked_for() {
     assert!(found["mmd2"].as_f64().unwrap() > 0.05 && found["p"].as_f64().unwrap() < 0.01, "{found}");
     let (_, error) = rig.text(&["drift", &base, &same, "--embedding", "x"], 2);
     assert!(error.contains("no list column x"), "{error}");
+
+    // A profile that has kept some of the rows stands for them.
+    let made = rig.json(&["profile-data", &base, "--embedding", "e", "--out", "base.json"], 0);
+    assert_eq!((&made["features"], &made["embeddings"]), (&json!(["x"]), &json!(["e"])), "{made}");
+    let by_profile = rig.json(&["drift", "base.json", &turned, "--embedding", "e"], 0);
+    assert_eq!(by_profile["embeddings"][0]["mmd2"], found["mmd2"], "{by_profile}");
+    let (_, error) = rig.text(&["drift", "base.json", &turned, "--embedding", "other"], 2);
+    assert!(error.contains("base.json has no list column other"), "{error}");
 }

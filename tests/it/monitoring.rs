@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Server, get, post, prometheus, python, root, run, until};
 
@@ -247,4 +247,65 @@ fn drift_is_seen_alerted_rolled_back_and_trained_away() {
     assert!(lineage.contains("/ds@sha256:"), "{lineage}");
     let good = house.weir(&["performance", "--capture", store, "--model", "penguins"]);
     assert!(good.contains("0.9") || good.contains("1.0"), "{good}");
+}
+
+/// Rows of four numbers between -1 and 1, of which the last two follow the first two, or their opposite.
+fn cloud(rows: usize, seed: u64, sign: f64) -> Vec<[f64; 4]> {
+    let mut state = seed;
+    let mut number = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    };
+    (0..rows).map(|_| [number(), number()]).map(|[a, b]| [a, b, sign * a, sign * b]).collect()
+}
+
+#[test]
+fn an_embedding_is_tapped_and_its_drift_told_while_each_number_is_as_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let model = path("models/iris/1");
+    std::fs::create_dir_all(&model).unwrap();
+    std::fs::copy(root().join("models/iris/1/model.onnx"), model.join("model.onnx")).unwrap();
+    std::fs::write(path("models/iris/model.toml"), "[drift]\nembeddings = [\"input\"]\n").unwrap();
+    let line = |row: &[f64; 4]| row.iter().map(f64::to_string).collect::<Vec<_>>().join(",");
+    let mut table: Vec<String> = cloud(2_000, 1, 1.0).iter().map(|row| format!("{},0", line(row))).collect();
+    table.insert(0, "input[0],input[1],input[2],input[3],other".to_owned());
+    std::fs::write(path("train.csv"), table.join("\n")).unwrap();
+    let (train, baseline) = (path("train.csv"), model.join("baseline.json"));
+    let mut profile = Command::new(env!("CARGO_BIN_EXE_weir"));
+    run(profile.args(["profile-data", "--embedding", "input", "--out"]).arg(&baseline).arg(&train));
+
+    let (models, watched) = (path("models"), path("monitoring"));
+    let server = Server::start(&[
+        models.as_path(),
+        Path::new("--monitoring-dir"),
+        watched.as_path(),
+        Path::new("--drift-pane=1s"),
+    ]);
+    let mut seed = 100;
+    let mut until_it_is = |state: &str, sign: f64| {
+        let mut report = Value::Null;
+        until(&format!("the embedding is {state}"), || {
+            seed += 1;
+            let rows = cloud(60, seed, sign);
+            let input =
+                json!({ "name": "input", "datatype": "FP32", "shape": [rows.len(), 4], "data": rows });
+            let body = json!({ "inputs": [input] }).to_string();
+            let (status, answer) = post(&server.http, "/v2/models/iris/infer", "", body.as_bytes()).unwrap();
+            assert_eq!(status, 200, "{answer}");
+            let (status, body) = get(&server.http, "/api/v1/models/iris/drift?window=pane").unwrap();
+            assert_eq!(status, 200, "{body}");
+            report = serde_json::from_str(&body).unwrap();
+            report["embeddings"][0]["state"] == state
+        });
+        report
+    };
+    let calm = until_it_is("ok", 1.0);
+    let embedding = &calm["embeddings"][0];
+    assert_eq!((&embedding["name"], &embedding["width"]), (&json!("input"), &json!(4)), "{calm}");
+    let loud = until_it_is("drift", -1.0);
+    assert_eq!(loud["state"], "drift", "{loud}");
+    let score = "weir_drift_score{feature=\"input\",measure=\"mmd2\",model=\"iris\",version=\"1\"}";
+    assert!(server.metric(score) > 0.01);
+    assert_eq!(server.stop().0, Some(0));
 }

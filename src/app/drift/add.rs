@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::columns::{ColumnArgs, open, warn};
-use super::profile::version_features;
+use super::profile::{Watched, version_watched};
 use crate::app::registry::common::{RegistryArgs, Target, block, show};
 use crate::app::registry::exit::Failure;
 use crate::control::monitoring::BASELINE_BYTES_MAX;
@@ -67,13 +67,19 @@ impl AddArgs {
         let bytes = blobs::read_small(registry.store(), file, BASELINE_BYTES_MAX).await;
         let baseline = Baseline::from_bytes(&bytes.map_err(anyhow::Error::from)?);
         let baseline = baseline.map_err(|error| Failure::failed(&error.into()))?;
-        let features = version_features(&registry, &known.record).await?;
-        let baseline = Arc::new(baseline.for_version(&features));
+        let Watched { features, embeddings } = version_watched(&registry, &known.record).await?;
+        let baseline = Arc::new(baseline.for_version(&features, &embeddings));
         let table = open(&self.file)?;
         let found = self.found(&table, &baseline, &features)?;
         // Nothing else runs in this program.
         let current = tokio::task::block_in_place(|| count_found(&table, &baseline, &found));
-        let current = current.map_err(|error| Failure::coded(&error))?;
+        let mut current = current.map_err(|error| Failure::coded(&error))?;
+        for (known, sample) in baseline.embeddings().iter().zip(&mut current.embeddings) {
+            let points = tokio::task::block_in_place(|| self.columns.points(&known.name, &table))?;
+            if let Some(points) = points.filter(|points| points.width() == sample.width()) {
+                *sample = points;
+            }
+        }
         let rows = current.rows;
         let id = ModelId { name: self.model.model.clone(), version };
         let batch = Batch { job: self.job.clone(), start_us, length_us, current };

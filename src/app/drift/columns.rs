@@ -7,7 +7,9 @@ use clap::Args;
 use crate::app::cli::complain;
 use crate::app::registry::common::pair;
 use crate::app::registry::exit::Failure;
+use crate::drift::embedding::sample;
 use crate::drift::offline::{Wanted, kind_of};
+use crate::drift::profile::{COORDINATES_MAX, PointSample};
 use crate::drift::table::Table;
 use crate::drift::table::names::Names;
 
@@ -34,6 +36,21 @@ impl ColumnArgs {
     /// Whether the column, called `feature` as a feature, is asked for.
     pub(super) fn is_wanted(&self, column: &str, feature: &str) -> bool {
         self.columns.is_empty() || self.columns.iter().any(|name| name == column || name == feature)
+    }
+
+    /// The columns of an embedding, coordinate by coordinate: `NAME[0]`, `NAME[1]` and so on.
+    pub(super) fn of_embedding(&self, name: &str, table: &Table) -> Vec<usize> {
+        let (names, columns) = (self.names(), || table.columns().iter().map(|column| column.name.as_str()));
+        (0..COORDINATES_MAX).map_while(|at| names.find(&format!("{name}[{at}]"), columns())).collect()
+    }
+
+    /// A sample of the rows of an embedding; `None` when the table has no such columns, or a single one.
+    pub(super) fn points(&self, name: &str, table: &Table) -> Result<Option<PointSample>, Failure> {
+        let columns = self.of_embedding(name, table);
+        if columns.len() < 2 {
+            return Ok(None);
+        }
+        sample(table, &columns).map(Some).map_err(|error| Failure::coded(&error))
     }
 
     /// Every column of a table that is asked for, as a feature.

@@ -15,9 +15,9 @@ use super::compat::{self, CompatArg};
 use super::show::ShowArgs;
 use crate::app::cli::say;
 use crate::app::registry::exit::{Failure, finish};
-use crate::drift::baseline::Baseline;
+use crate::drift::baseline::{Baseline, BaselineEmbedding};
 use crate::drift::decide::{Rules, Subject, compare};
-use crate::drift::embedding::{self, Sample};
+use crate::drift::embedding::{self, level};
 use crate::drift::report::{DriftReport, DriftState, EmbeddingReport};
 use crate::drift::table::Table;
 use crate::drift::{offline, render};
@@ -87,6 +87,8 @@ struct Pair {
     columns: Vec<usize>,
     /// The data of the baseline, and the position of each feature's column, unless it was a profile.
     base: Option<(Table, Vec<usize>)>,
+    /// The embeddings of a profile.
+    embeddings: Vec<BaselineEmbedding>,
 }
 
 impl DriftArgs {
@@ -184,32 +186,30 @@ impl FileArgs {
     }
 
     fn embedding(&self, name: &str, pair: &Pair) -> Result<EmbeddingReport, Failure> {
-        let Some((base, _)) = &pair.base else {
-            return Err(Failure::usage("--embedding needs the data of the baseline, not a profile"));
-        };
-        let sample = |table: &Table| {
-            let columns: Vec<usize> =
-                (0..).map_while(|at| self.find(&format!("{name}[{at}]"), table)).collect();
-            if columns.is_empty() {
-                let message = format!("--embedding: {} has no list column {name}", table.path().display());
-                return Err(Failure::usage(message));
+        let missing =
+            |of: &Path| Failure::usage(format!("--embedding: {} has no list column {name}", of.display()));
+        let read = |table: &Table| self.columns.points(name, table)?.ok_or_else(|| missing(table.path()));
+        let base = match &pair.base {
+            Some((base, _)) => read(base)?,
+            None => {
+                let known = pair.embeddings.iter().find(|known| bare(&known.name) == bare(name));
+                known.ok_or_else(|| missing(self.base()))?.sample.clone()
             }
-            Sample::of(table, &columns).map(|sample| (sample, columns.len())).map_err(|e| Failure::coded(&e))
         };
-        let ((base, width), (current, other)) = (sample(base)?, sample(&pair.current)?);
+        let current = read(&pair.current)?;
+        let (width, other) = (base.width(), current.width());
         if width != other {
             let message = format!("--embedding: {name} has {width} elements there and {other} here");
             return Err(Failure::usage(message));
         }
-        Ok(embedding::compare(name, &base, &current))
+        Ok(embedding::compare(name, &base, &current, level(&Rules::offline(), self.embeddings.len())))
     }
 
     /// Whether a feature is an element of an embedding.
     fn is_element(&self, feature: &str) -> bool {
         let element =
             |feature: &str, name: &str| feature.strip_prefix(name).is_some_and(|rest| rest.starts_with('['));
-        let bare = feature.strip_prefix("in.").unwrap_or(feature);
-        self.embeddings.iter().any(|name| element(feature, name) || element(bare, name))
+        self.embeddings.iter().any(|name| element(feature, name) || element(bare(feature), name))
     }
 
     fn with_data(&self) -> Result<Pair, Failure> {
@@ -231,7 +231,7 @@ impl FileArgs {
         self.check(&missing, &columns)?;
         let baseline = offline::profile(&base, &features).map_err(|error| Failure::coded(&error))?;
         let base_columns = features.iter().map(|feature| feature.column).collect();
-        Ok(Pair { baseline, current, columns, base: Some((base, base_columns)) })
+        Ok(Pair { baseline, current, columns, base: Some((base, base_columns)), embeddings: Vec::new() })
     }
 
     fn with_profile(&self) -> Result<Pair, Failure> {
@@ -253,8 +253,8 @@ impl FileArgs {
             }
         }
         self.check(&missing, &columns)?;
-        let rows = profile.rows();
-        Ok(Pair { baseline: Baseline::new(features, rows), current, columns, base: None })
+        let (rows, embeddings) = (profile.rows(), profile.embeddings().to_vec());
+        Ok(Pair { baseline: Baseline::new(features, rows), current, columns, base: None, embeddings })
     }
 
     fn find(&self, feature: &str, table: &Table) -> Option<usize> {
@@ -272,6 +272,11 @@ impl FileArgs {
             false => Ok(()),
         }
     }
+}
+
+/// A name as training data have it.
+fn bare(name: &str) -> &str {
+    name.strip_prefix("in.").unwrap_or(name)
 }
 
 fn read_profile(file: &Path) -> Result<Baseline, Failure> {

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::rules::Rules;
-use crate::drift::report::{DriftReport, DriftState, FeatureReport, Measure};
+use crate::drift::report::{DriftReport, DriftState, EmbeddingReport, FeatureReport, Measure};
 
 /// A feature in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,12 @@ impl Verdict {
             is_near_alarm: measures.iter().any(is_near),
             is_empty: rows <= 0.0,
         }
+    }
+
+    /// The verdict of an embedding's test.
+    pub fn of_embedding(found: &EmbeddingReport, rules: &Rules) -> Verdict {
+        let is_near_alarm = found.mmd2 > found.null_quantile && found.mmd2 >= rules.clear * found.alarm;
+        Verdict { state: found.state, is_near_alarm, is_empty: found.current_points == 0 }
     }
 }
 
@@ -102,7 +108,12 @@ impl Decisions {
             feature.state = windows.entry(report.window.clone()).or_default().step(verdict, rules);
             feature.reason = reason(feature);
         }
-        report.state = overall(report.features.iter().map(|feature| feature.state));
+        for embedding in &mut report.embeddings {
+            let verdict = Verdict::of_embedding(embedding, rules);
+            let windows = self.held.entry(embedding.name.clone()).or_default();
+            embedding.state = windows.entry(report.window.clone()).or_default().step(verdict, rules);
+        }
+        report.state = report.worst();
     }
 
     /// Puts the steady states into a report that was made between evaluations, and changes nothing.
@@ -112,7 +123,11 @@ impl Decisions {
             feature.state = held.copied().unwrap_or_default().state;
             feature.reason = reason(feature);
         }
-        report.state = overall(report.features.iter().map(|feature| feature.state));
+        for embedding in &mut report.embeddings {
+            let held = self.held.get(&embedding.name).and_then(|windows| windows.get(&report.window));
+            embedding.state = held.copied().unwrap_or_default().state;
+        }
+        report.state = report.worst();
     }
 
     /// The worst state of each feature over all windows.
@@ -139,6 +154,17 @@ impl Decisions {
 /// The state of a version: its worst feature, and `insufficient` only when no feature is better known.
 pub fn overall(states: impl Iterator<Item = DriftState>) -> DriftState {
     states.max().unwrap_or(DriftState::Insufficient)
+}
+
+/// Why an embedding is in its state, for people.
+pub fn embedding_reason(embedding: &EmbeddingReport) -> String {
+    match embedding.state {
+        DriftState::Ok => String::new(),
+        DriftState::Insufficient => format!("{} points are too few to tell", embedding.current_points),
+        DriftState::Warn | DriftState::Drift => {
+            format!("mmd2 {:.3} (alarm at {:.3})", embedding.mmd2, embedding.alarm)
+        }
+    }
 }
 
 /// Why a feature is in its state, for people.

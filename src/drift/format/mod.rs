@@ -3,13 +3,15 @@
 //! `weir-profile`, version 1. Fields are written in a fixed order and maps are sorted, so equal values make equal bytes.
 //! Reading trusts nothing: lengths are bounded before anything is made of them, and memory by the document's length.
 
+mod points;
 mod wire;
 
 use serde::Deserialize;
 
+use self::points::{EMBEDDINGS_MAX, EmbeddingDocument, decode_points, encode_points};
 use self::wire::{FeatureDocument, decode_feature, encode_feature};
-use super::baseline::{BaselineFeature, Current, FEATURES_MAX};
-use super::profile::ProfileError;
+use super::baseline::{Baseline, BaselineEmbedding, BaselineFeature, Current, FEATURES_MAX};
+use super::profile::{PointSample, ProfileError};
 
 /// What the documents call themselves.
 const FORMAT: &str = "weir-profile";
@@ -41,7 +43,7 @@ pub enum FormatError {
     TooMany(&'static str),
 }
 
-#[derive(Debug, serde::Serialize, Deserialize)]
+#[derive(Debug, Default, serde::Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
     format: String,
@@ -52,6 +54,9 @@ struct Document {
     #[serde(default, skip_serializing_if = "is_zero")]
     invalid: u64,
     features: Vec<FeatureDocument>,
+    /// Absent where there is none, as in documents of servers that know of none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    embeddings: Vec<EmbeddingDocument>,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -59,12 +64,19 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// The document of a baseline.
-pub(super) fn write_baseline(features: &[BaselineFeature], rows: f64) -> Vec<u8> {
-    write(features.iter().map(|feature| encode_feature(&feature.name, &feature.profile)), rows, 0, 0)
+pub(super) fn write_baseline(baseline: &Baseline) -> Vec<u8> {
+    let features = baseline.features().iter();
+    let embeddings = baseline.embeddings().iter();
+    write(Document {
+        rows: baseline.rows(),
+        features: features.map(|feature| encode_feature(&feature.name, &feature.profile)).collect(),
+        embeddings: embeddings.map(|known| encode_points(&known.name, &known.sample)).collect(),
+        ..Document::default()
+    })
 }
 
-/// The features of a baseline and their rows.
-pub(super) fn read_baseline(bytes: &[u8]) -> Result<(Vec<BaselineFeature>, f64), FormatError> {
+/// A baseline.
+pub(super) fn read_baseline(bytes: &[u8]) -> Result<Baseline, FormatError> {
     let document = read(bytes)?;
     let features = document.features.into_iter().map(|feature| {
         let name = feature.name.clone();
@@ -73,19 +85,40 @@ pub(super) fn read_baseline(bytes: &[u8]) -> Result<(Vec<BaselineFeature>, f64),
         Ok(BaselineFeature { name: name.into(), profile })
     });
     let features = features.collect::<Result<Vec<_>, FormatError>>()?;
-    Ok((features, document.rows))
+    let embeddings = document.embeddings.into_iter().map(|embedding| {
+        let (name, sample) = decode_embedding(embedding)?;
+        Ok(BaselineEmbedding { name: name.into(), sample })
+    });
+    let embeddings = embeddings.collect::<Result<Vec<_>, FormatError>>()?;
+    Ok(Baseline::new(features, document.rows).with_embeddings(embeddings))
 }
 
-/// The document of current data against `features`. Bins and category names are the baseline's and are not repeated.
-pub(super) fn write_current(features: &[BaselineFeature], current: &Current) -> Vec<u8> {
-    let pairs = features.iter().zip(&current.profiles);
-    let documents = pairs.map(|(feature, profile)| encode_feature(&feature.name, profile).without_places());
-    write(documents, current.rows, current.failed, current.invalid)
+fn decode_embedding(document: EmbeddingDocument) -> Result<(String, PointSample), FormatError> {
+    let name = document.name.clone();
+    let sample = decode_points(document);
+    let sample = sample.map_err(|reason| FormatError::Feature { feature: name.clone(), reason })?;
+    Ok((name, sample))
 }
 
-/// Current data against `features`, whose bins and categories they count over.
-pub(super) fn read_current(features: &[BaselineFeature], bytes: &[u8]) -> Result<Current, FormatError> {
-    let document = read(bytes)?;
+/// The document of current data against `baseline`. Bins and category names are the baseline's and are not repeated.
+pub(super) fn write_current(baseline: &Baseline, current: &Current) -> Vec<u8> {
+    let pairs = baseline.features().iter().zip(&current.profiles);
+    let features = pairs.map(|(feature, profile)| encode_feature(&feature.name, profile).without_places());
+    let pairs = baseline.embeddings().iter().zip(&current.embeddings);
+    let Current { rows, failed, invalid, .. } = *current;
+    write(Document {
+        rows,
+        failed,
+        invalid,
+        features: features.collect(),
+        embeddings: pairs.map(|(known, sample)| encode_points(&known.name, sample)).collect(),
+        ..Document::default()
+    })
+}
+
+/// Current data against `baseline`, over whose bins and categories they count.
+pub(super) fn read_current(baseline: &Baseline, bytes: &[u8]) -> Result<Current, FormatError> {
+    let (document, features) = (read(bytes)?, baseline.features());
     if document.features.len() != features.len() {
         return Err(FormatError::TooMany("or too few features for the baseline"));
     }
@@ -98,12 +131,23 @@ pub(super) fn read_current(features: &[BaselineFeature], bytes: &[u8]) -> Result
         }
         profiles.push(decode_feature(found, Some(&expected.profile)).map_err(wrong)?);
     }
-    Ok(Current { profiles, rows: document.rows, failed: document.failed, invalid: document.invalid })
+    // Which tensors are tapped is a setting that may have changed since: of a new one nothing was sampled.
+    let nothing = |known: &BaselineEmbedding| PointSample::new(known.sample.width(), 0, 0);
+    let mut embeddings: Vec<PointSample> = baseline.embeddings().iter().map(nothing).collect();
+    for found in document.embeddings {
+        let (name, sample) = decode_embedding(found)?;
+        let is_it =
+            |known: &BaselineEmbedding| *known.name == *name && known.sample.width() == sample.width();
+        if let Some(at) = baseline.embeddings().iter().position(is_it) {
+            embeddings[at] = sample;
+        }
+    }
+    let Document { rows, failed, invalid, .. } = document;
+    Ok(Current { profiles, embeddings, rows, failed, invalid })
 }
 
-fn write(features: impl Iterator<Item = FeatureDocument>, rows: f64, failed: u64, invalid: u64) -> Vec<u8> {
-    let features = features.collect();
-    let document = Document { format: FORMAT.to_owned(), version: VERSION, rows, failed, invalid, features };
+fn write(document: Document) -> Vec<u8> {
+    let document = Document { format: FORMAT.to_owned(), version: VERSION, ..document };
     // Cannot fail: every map has text for keys, and infinities are written as null.
     serde_json::to_vec(&document).unwrap_or_default()
 }
@@ -127,6 +171,9 @@ fn read(bytes: &[u8]) -> Result<Document, FormatError> {
     let document: Document = serde_json::from_slice(bytes)?;
     if document.features.len() > FEATURES_MAX {
         return Err(FormatError::TooMany("features"));
+    }
+    if document.embeddings.len() > EMBEDDINGS_MAX {
+        return Err(FormatError::TooMany("embeddings"));
     }
     if !(document.rows >= 0.0 && document.rows.is_finite()) {
         return Err(FormatError::TooMany("rows"));

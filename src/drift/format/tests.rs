@@ -51,11 +51,58 @@ fn current_data_come_back_against_their_baseline_only() {
         current.rows += 1.0;
     }
     current.failed = 3;
-    let bytes = write_current(baseline.features(), &current);
-    assert_eq!(read_current(baseline.features(), &bytes).unwrap(), current);
-    let turned: Vec<_> = baseline.features().iter().rev().cloned().collect();
+    let bytes = write_current(&baseline, &current);
+    assert_eq!(read_current(&baseline, &bytes).unwrap(), current);
+    let other = |features: Vec<_>| Baseline::new(features, 6.0);
+    let turned = other(baseline.features().iter().rev().cloned().collect());
     assert!(read_current(&turned, &bytes).is_err());
-    assert!(read_current(&baseline.features()[..1], &bytes).is_err());
+    assert!(read_current(&other(baseline.features()[..1].to_vec()), &bytes).is_err());
+}
+
+fn cloud(capacity: usize, seed: u64) -> PointSample {
+    let mut sample = PointSample::new(3, capacity, seed);
+    (0..100u32).for_each(|row| sample.push(1.0, || [0.5, f64::from(row), -1.0].into_iter()));
+    sample
+}
+
+#[test]
+fn points_come_back_and_those_of_new_embeddings_are_none() {
+    let embedding = |name: &str| BaselineEmbedding { name: name.into(), sample: cloud(50, 1) };
+    let plain = small();
+    let baseline = plain.clone().with_embeddings(vec![embedding("out.e")]);
+    assert_ne!(baseline.digest(), plain.digest());
+    let back = Baseline::from_bytes(&baseline.to_bytes()).unwrap();
+    assert_eq!(back.embeddings()[0].sample.points(), cloud(50, 1).points());
+    assert_eq!((back.to_bytes(), back.digest()), (baseline.to_bytes(), baseline.digest()));
+
+    let mut current = baseline.current(Sampling::LIVE);
+    current.embeddings[0] = cloud(20, 2);
+    let bytes = write_current(&baseline, &current);
+    assert_eq!(read_current(&baseline, &bytes).unwrap().embeddings[0].points(), cloud(20, 2).points());
+    let more = plain.with_embeddings(vec![embedding("out.new"), embedding("out.e")]);
+    let read: Vec<usize> =
+        read_current(&more, &bytes).unwrap().embeddings.iter().map(|sample| sample.points().len()).collect();
+    assert_eq!(read, [0, 20]);
+}
+
+#[test]
+fn hostile_points_are_refused() {
+    let sample = cloud(2, 1);
+    let baseline =
+        small().with_embeddings(vec![BaselineEmbedding { name: "out.e".into(), sample: sample.clone() }]);
+    let text = String::from_utf8(baseline.to_bytes()).unwrap();
+    let check = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}: {text}");
+        assert!(Baseline::from_bytes(text.replacen(from, to, 1).as_bytes()).is_err(), "{from} as {to}");
+    };
+    check("\"width\":3", "\"width\":0");
+    check("\"width\":3", "\"width\":2");
+    check("\"width\":3", "\"width\":9007199254740992");
+    check("\"capacity\":2,", "\"capacity\":1,");
+    check("\"capacity\":2,", "\"capacity\":99999999,");
+    check("\"points\":\"", "\"points\":\"AAAA");
+    // NaN.
+    check("\"points\":\"AAAAPw", "\"points\":\"AADAfw");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use super::transition::{Lane, Transition};
 use super::trend::Trends;
 use crate::drift::baseline::{Baseline, Current};
 use crate::drift::config::{DriftConfig, Window};
-use crate::drift::decide::hold::{Held, overall};
+use crate::drift::decide::hold::{Held, embedding_reason, overall};
 use crate::drift::decide::{Decisions, Rules, Subject, compare};
+use crate::drift::embedding;
 use crate::drift::offline::name_unseen;
 use crate::drift::pane::{PaneLimits, Panes, write_whole};
-use crate::drift::profile::Sampling;
-use crate::drift::report::{DriftReport, DriftState, FeatureReport};
+use crate::drift::profile::{PointSample, Sampling};
+use crate::drift::report::{DriftReport, DriftState, EmbeddingReport, FeatureReport};
 use crate::model::ModelId;
 
 /// Panes whose main score is remembered for sparklines.
@@ -39,7 +41,32 @@ pub(super) struct LaneState {
     states: BTreeMap<String, DriftState>,
     history: BTreeMap<String, VecDeque<f64>>,
     trends: Trends,
+    /// What was last said of the embeddings, by window.
+    embedded: BTreeMap<String, Vec<EmbeddingReport>>,
     last_pane_us: i64,
+}
+
+/// The points of every window that is to be judged. Tests of points take long: they are made while nothing is locked.
+#[derive(Debug)]
+pub(super) struct Points {
+    baseline: Arc<Baseline>,
+    windows: Vec<Vec<PointSample>>,
+}
+
+impl Points {
+    /// Judges them.
+    pub(super) fn judge(&self, rules: &Rules) -> Judged {
+        let windows = self.windows.iter();
+        let windows = windows.map(|samples| embedding::compare_all(&self.baseline, samples, rules)).collect();
+        Judged { baseline: Arc::clone(&self.baseline), windows }
+    }
+}
+
+/// What tests say of the embeddings, by window.
+#[derive(Debug)]
+pub(super) struct Judged {
+    baseline: Arc<Baseline>,
+    windows: Vec<Vec<EmbeddingReport>>,
 }
 
 /// What closing a pane came to.
@@ -73,7 +100,7 @@ impl LaneState {
         LaneState {
             id: id.clone(),
             lane,
-            open: baseline.current(Sampling::LIVE),
+            open: baseline.current(sampling(&config.replica, 0)),
             columns: Columns::default(),
             baseline: Arc::clone(baseline),
             folder,
@@ -82,8 +109,29 @@ impl LaneState {
             states: decisions.states(),
             decisions,
             history: BTreeMap::new(),
+            embedded: BTreeMap::new(),
             last_pane_us: 0,
         }
+    }
+
+    /// The points of the windows that end with the pane which began at `start_us`; `None` without embeddings.
+    pub(super) fn points(&self, start_us: i64, length_us: i64, config: &DriftConfig) -> Option<Points> {
+        if self.baseline.embeddings().is_empty() {
+            return None;
+        }
+        let end_us = start_us + length_us;
+        let of = |window: &Window| {
+            let mut samples = self.panes.points(from_us(*window, start_us, end_us), end_us);
+            samples.iter_mut().zip(&self.open.embeddings).for_each(|(mine, open)| {
+                // Of the same widths, so they merge.
+                mine.merge(open).ok();
+            });
+            samples
+        };
+        Some(Points {
+            baseline: Arc::clone(&self.baseline),
+            windows: config.windows.iter().map(of).collect(),
+        })
     }
 
     /// States of the features, over all windows.
@@ -98,19 +146,25 @@ impl LaneState {
 
     /// Puts the open pane away without judging it.
     pub(super) fn flush(&mut self, start_us: i64, length_us: i64) -> bool {
-        let current = std::mem::replace(&mut self.open, self.baseline.current(Sampling::LIVE));
+        let next = self.baseline.current(sampling(self.panes.replica(), start_us + length_us));
+        let current = std::mem::replace(&mut self.open, next);
         self.last_pane_us = start_us;
         current.is_empty() || self.panes.add(start_us, length_us, current).is_ok()
     }
 
-    /// Closes the pane that began at `start_us`, judges every window that ends with it, and keeps house.
+    /// Closes the pane that began at `start_us`, judges every window that ends with it, and keeps house. `judged` is what
+    /// became of its [`LaneState::points`].
     pub(super) fn close(
         &mut self,
         start_us: i64,
         length_us: i64,
         config: &DriftConfig,
         rules: &Rules,
+        judged: Option<Judged>,
     ) -> Closed {
+        // A baseline that was set while they were judged has other embeddings.
+        let judged = judged.filter(|judged| Arc::ptr_eq(&judged.baseline, &self.baseline));
+        let mut embeddings = judged.map(|judged| judged.windows).unwrap_or_default().into_iter();
         let end_us = start_us + length_us;
         let mut is_written = self.flush(start_us, length_us);
         self.panes.refresh();
@@ -119,7 +173,9 @@ impl LaneState {
         let mut reports = Vec::with_capacity(config.windows.len());
         for window in &config.windows {
             let mut report = self.compare(*window, start_us, end_us, rules, false);
+            report.embeddings = embeddings.next().unwrap_or_default();
             self.decisions.apply(&mut report, rules);
+            self.embedded.insert(report.window.clone(), report.embeddings.clone());
             if *window == Window::Pane {
                 self.remember(&report);
             }
@@ -139,6 +195,14 @@ impl LaneState {
     /// The report of a window at `now_us`, the open pane included, with the states of the last judgement.
     pub(super) fn report(&self, window: Window, now_us: i64, rules: &Rules) -> DriftReport {
         let mut report = self.compare(window, self.last_pane_us, now_us, rules, window != Window::Pane);
+        report.embeddings = match self.embedded.get(&report.window) {
+            Some(embedded) => embedded.clone(),
+            // Not judged yet.
+            None => {
+                let nothing = self.baseline.current(Sampling::LIVE).embeddings;
+                embedding::compare_all(&self.baseline, &nothing, rules)
+            }
+        };
         self.decisions.show(&mut report);
         for feature in &mut report.features {
             feature.trend = self.trends.of(&feature.name);
@@ -155,11 +219,7 @@ impl LaneState {
         rules: &Rules,
         with_open: bool,
     ) -> DriftReport {
-        let from_us = match window {
-            Window::Pane => pane_us,
-            Window::Deploy => 0,
-            Window::Last(duration) => until_us - i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4),
-        };
+        let from_us = from_us(window, pane_us, until_us);
         let (mut current, first_us) = self.panes.window(from_us, until_us);
         if with_open {
             // Made against the same baseline, so it merges.
@@ -208,7 +268,8 @@ impl LaneState {
             let from = before.get(feature).copied().unwrap_or(unknown);
             if from != *to {
                 let mut report = loudest(reports, feature);
-                let reason = report.as_ref().map(|report| report.reason.clone()).unwrap_or_default();
+                let reason = report.as_ref().map(|report| report.reason.clone());
+                let reason = reason.or_else(|| loudest_embedding(reports, feature)).unwrap_or_default();
                 report.iter_mut().for_each(|report| report.bins.clear());
                 found.push(make(Some(feature), from, *to, report, reason));
             }
@@ -239,6 +300,28 @@ impl LaneState {
 fn loudest(reports: &[DriftReport], feature: &str) -> Option<FeatureReport> {
     let of = reports.iter().flat_map(|report| report.features.iter().filter(|found| found.name == feature));
     of.max_by_key(|found| found.state).cloned()
+}
+
+/// Why the embedding is in its state, in the window in which it is worst.
+fn loudest_embedding(reports: &[DriftReport], name: &str) -> Option<String> {
+    let of = reports.iter().flat_map(|report| report.embeddings.iter().filter(|found| found.name == name));
+    of.max_by_key(|found| found.state).map(embedding_reason)
+}
+
+/// When a window begins that ends at `until_us`, with the pane that began at `pane_us`.
+fn from_us(window: Window, pane_us: i64, until_us: i64) -> i64 {
+    match window {
+        Window::Pane => pane_us,
+        Window::Deploy => 0,
+        Window::Last(duration) => until_us - i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4),
+    }
+}
+
+/// How much of a pane is kept. The draws of every replica and pane are their own, so that samples of all merge to one.
+fn sampling(replica: &str, pane_us: i64) -> Sampling {
+    let mut hasher = DefaultHasher::new();
+    (replica, pane_us).hash(&mut hasher);
+    Sampling { seed: hasher.finish(), ..Sampling::LIVE }
 }
 
 /// Where everything about a version lies.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::values::Sink;
-use crate::drift::baseline::Baseline;
+use crate::drift::baseline::{Baseline, BaselineEmbedding};
 use crate::drift::builder::BaselineBuilder;
-use crate::drift::profile::Value;
+use crate::drift::profile::{BASELINE_POINTS, PointSample, Value};
+use crate::model::embeddings::Embedding;
 use crate::model::features::Feature;
 
 /// One value, kept.
@@ -36,12 +37,30 @@ pub(super) struct Learning {
     rows: usize,
     bytes: usize,
     columns: Vec<Vec<Kept>>,
+    /// Rows of the embeddings; none before the first rows.
+    samples: Vec<PointSample>,
 }
 
 impl Learning {
     /// Collects `wanted` rows of at most `bytes_max` bytes.
     pub(super) fn new(wanted: usize, bytes_max: usize) -> Learning {
-        Learning { wanted: wanted.max(1), bytes_max, rows: 0, bytes: 0, columns: Vec::new() }
+        Learning {
+            wanted: wanted.max(1),
+            bytes_max,
+            rows: 0,
+            bytes: 0,
+            columns: Vec::new(),
+            samples: Vec::new(),
+        }
+    }
+
+    /// Samples of `embeddings`, to put rows into.
+    pub(super) fn samples(&mut self, embeddings: &[Embedding]) -> &mut [PointSample] {
+        if self.samples.len() != embeddings.len() {
+            let new = |known: &Embedding| PointSample::new(known.width, BASELINE_POINTS, 0);
+            self.samples = embeddings.iter().map(new).collect();
+        }
+        &mut self.samples
     }
 
     /// Says that `rows` rows have been handed over; whether they are enough, or all that there is memory for.
@@ -51,7 +70,7 @@ impl Learning {
     }
 
     /// The baseline of the rows.
-    pub(super) fn finish(self, features: &[Feature]) -> Arc<Baseline> {
+    pub(super) fn finish(self, features: &[Feature], embeddings: &[Embedding]) -> Arc<Baseline> {
         let mut first =
             BaselineBuilder::new(features.iter().map(|feature| (Arc::clone(&feature.name), feature.kind)));
         for (at, column) in self.columns.iter().enumerate() {
@@ -62,7 +81,10 @@ impl Learning {
             column.iter().for_each(|kept| second.push(at, kept.value(), 1.0));
         }
         second.row(self.rows as f64);
-        Arc::new(second.finish())
+        let embeddings = embeddings.iter().zip(self.samples);
+        let embeddings =
+            embeddings.map(|(known, sample)| BaselineEmbedding { name: Arc::clone(&known.name), sample });
+        Arc::new(second.finish().with_embeddings(embeddings.collect()))
     }
 
     fn keep(&mut self, feature: usize, kept: Kept) {

@@ -14,36 +14,39 @@ mod columns;
 mod lane;
 mod learn;
 mod outlier;
+mod points;
+mod tap;
 mod transition;
 mod trend;
 mod values;
 mod version;
 
 pub use self::batch::{Batch, add_batch};
+pub use self::tap::DriftTaps;
 pub use self::transition::{Lane, Transition};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+use self::lane::{Judged, LaneState, Points};
 use self::outlier::{Outliers, Ranges};
+use self::tap::DriftTap;
 use self::values::Reader;
 use self::version::{Counted, VersionState};
 use super::baseline::Baseline;
 use super::config::{DriftConfig, Window};
 use super::decide::Rules;
 use super::decide::hold::overall;
-use super::metrics::{DriftMetrics, Dropped};
+use super::metrics::DriftMetrics;
 use super::report::{DriftReport, DriftState};
-use crate::infer::{
-    Acknowledgement, Attention, Full, Observation, ObservationQueue, Pace, Tap, TapSource, TappedVersion,
-};
+use crate::infer::{Observation, ObservationQueue, Pace, Tap, TappedVersion};
 use crate::metrics::{MetricsError, Registry};
 use crate::model::ModelId;
 
@@ -148,20 +151,23 @@ impl Monitor {
 
     /// Takes what waits, closes panes whose time is over and judges them. `now_us` is the time since 1970.
     pub fn step(&self, now_us: i64) {
-        let mut transitions = Vec::new();
-        {
-            let mut state = self.state.lock();
-            let length_us = self.pane_us();
-            let pane_us = now_us.div_euclid(length_us) * length_us;
-            let open_us = *state.pane_us.get_or_insert(pane_us);
-            // What waited belongs to the pane that was open while it came; a step is much shorter than a pane.
-            self.drain(&mut state, if pane_us > open_us { usize::MAX } else { STEP_OBSERVATIONS });
-            // A clock that went back closes nothing: the pane stays open until its time comes again.
-            if pane_us > open_us {
-                transitions = self.close(&mut state, open_us, now_us);
-                state.pane_us = Some(pane_us);
-            }
+        let length_us = self.pane_us();
+        let pane_us = now_us.div_euclid(length_us) * length_us;
+        let mut state = self.state.lock();
+        let open_us = *state.pane_us.get_or_insert(pane_us);
+        // What waited belongs to the pane that was open while it came; a step is much shorter than a pane.
+        self.drain(&mut state, if pane_us > open_us { usize::MAX } else { STEP_OBSERVATIONS });
+        // A clock that went back closes nothing: the pane stays open until its time comes again.
+        if pane_us <= open_us {
+            return;
         }
+        let points = self.points(&state, open_us);
+        drop(state);
+        let judged = points.into_iter().map(|(of, points)| (of, points.judge(&self.rules))).collect();
+        let mut state = self.state.lock();
+        let transitions = self.close(&mut state, open_us, now_us, judged);
+        state.pane_us = Some(pane_us);
+        drop(state);
         transitions.into_iter().for_each(|transition| (self.on_transition)(transition));
     }
 
@@ -300,7 +306,23 @@ impl Monitor {
         }
     }
 
-    fn close(&self, state: &mut State, open_us: i64, now_us: i64) -> Vec<Transition> {
+    /// The points of every lane of a version that has embeddings.
+    fn points(&self, state: &State, open_us: i64) -> Vec<((ModelId, Lane), Points)> {
+        let loaded = state.versions.iter().filter(|(_, version)| version.tap.strong_count() > 0);
+        let lanes = loaded.flat_map(|(id, version)| version.lanes.iter().map(move |lane| (id, lane)));
+        let points = |(id, (lane, found)): (&ModelId, (&Lane, &LaneState))| {
+            Some(((id.clone(), *lane), found.points(open_us, self.pane_us(), &self.config)?))
+        };
+        lanes.filter_map(points).collect()
+    }
+
+    fn close(
+        &self,
+        state: &mut State,
+        open_us: i64,
+        now_us: i64,
+        mut judged: BTreeMap<(ModelId, Lane), Judged>,
+    ) -> Vec<Transition> {
         let mut transitions = Vec::new();
         for (id, version) in &mut state.versions {
             if version.tap.strong_count() == 0 {
@@ -313,8 +335,9 @@ impl Monitor {
                 continue;
             }
             let (mut bytes, mut worst, mut states) = (0, None, BTreeMap::new());
-            for found in version.lanes.values_mut() {
-                let closed = found.close(open_us, self.pane_us(), &self.config, &self.rules);
+            for (lane, found) in &mut version.lanes {
+                let judged = judged.remove(&(id.clone(), *lane));
+                let closed = found.close(open_us, self.pane_us(), &self.config, &self.rules, judged);
                 bytes += found.bytes();
                 if !closed.is_written {
                     tracing::warn!(model = %id.name, version = %id.version, "drift: a pane was not written");
@@ -347,48 +370,6 @@ fn entry<'a>(state: &'a mut State, id: &ModelId) -> &'a mut VersionState {
 fn now_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX / 4)
-}
-
-/// Makes taps for `serving`.
-#[derive(Debug, Clone)]
-pub struct DriftTaps(pub Arc<Monitor>);
-
-impl TapSource for DriftTaps {
-    fn tap(&self, version: &TappedVersion, _folder: Option<&std::path::Path>) -> Option<Arc<dyn Tap>> {
-        self.0.tap(version)
-    }
-}
-
-/// One version's way into the queue.
-#[derive(Debug)]
-struct DriftTap {
-    queue: Arc<ObservationQueue<Arc<ModelId>>>,
-    dropped: Dropped,
-    id: Arc<ModelId>,
-    active: Arc<AtomicBool>,
-    /// Says that the version is loaded.
-    _token: Arc<()>,
-}
-
-impl Tap for DriftTap {
-    fn attention(&self) -> Attention {
-        match self.active.load(Ordering::Relaxed) {
-            false => Attention::None,
-            true if self.queue.full().is_some() => Attention::Full,
-            true => Attention::Open,
-        }
-    }
-
-    fn skip(&self, rows: usize) {
-        self.dropped.count(self.queue.full().unwrap_or(Full::Rows), rows);
-    }
-
-    fn observe(&self, observation: &Arc<Observation>) -> Option<Acknowledgement> {
-        if let Err(full) = self.queue.push(Arc::clone(&self.id), observation) {
-            self.dropped.count(full, observation.rows);
-        }
-        None
-    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,10 @@ fn version() -> TappedVersion {
 
 impl Rig {
     fn new(folder: Option<&Path>) -> Rig {
+        Rig::of(folder, version())
+    }
+
+    fn of(folder: Option<&Path>, version: TappedVersion) -> Rig {
         let (registry, seen) = (Registry::new(), Arc::new(Mutex::new(Vec::new())));
         let windows = vec![Window::Pane, Window::Last(Duration::from_secs(3_600))];
         let folder = folder.map(Path::to_owned);
@@ -55,7 +59,7 @@ impl Rig {
         let monitor =
             Monitor::new(config, &registry, Box::new(move |transition| sink.lock().push(transition)))
                 .unwrap();
-        let tap = monitor.tap(&version()).unwrap();
+        let tap = monitor.tap(&version).unwrap();
         Rig { monitor, registry, tap, seen, now_us: START_US, random: 1 }
     }
 
@@ -102,7 +106,11 @@ impl Rig {
     }
 
     fn learned(folder: Option<&Path>) -> Rig {
-        let mut rig = Rig::new(folder);
+        Rig::new(folder).taught()
+    }
+
+    fn taught(self) -> Rig {
+        let mut rig = self;
         assert_eq!(rig.tap.attention(), Attention::None);
         rig.monitor.learn(&id(), 5_000);
         (0..5).for_each(|_| rig.requests(0.0, Route::Default));
@@ -215,6 +223,68 @@ fn features_that_the_baseline_does_not_have_are_named() {
     assert_eq!(report.unwatched, ["in.x[1]", "out.label"]);
 }
 
+/// What each coordinate says alone is as it was: they only no longer go together.
+#[test]
+fn an_embedding_drifts_while_its_coordinates_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let tapped = || {
+        let mut version = version();
+        version.config.monitoring.embeddings = vec!["x".to_owned(), "label".to_owned()];
+        version
+    };
+    let mut rig = Rig::of(Some(folder.path()), tapped()).taught();
+    let report = |rig: &Rig, window| rig.monitor.report_at(&id(), Lane::Main, window, rig.now_us).unwrap();
+    let first = report(&rig, Window::Pane);
+    assert_eq!((first.embeddings.len(), first.embeddings[0].state), (1, DriftState::Insufficient));
+    (0..3).for_each(|_| rig.pane(0.0, Route::Default));
+    assert_eq!(rig.news(), ["whole: insufficient -> ok"]);
+    let calm = report(&rig, Window::Last(Duration::from_secs(3_600)));
+    let found = &calm.embeddings[0];
+    assert_eq!((&*found.name, found.width, found.state), ("in.x", 2, DriftState::Ok));
+    assert_eq!((found.baseline_points, found.current_points), (500, 256));
+
+    for _ in 0..2 {
+        for _ in 0..10 {
+            let mut observation = rig.observation(100, 0.0, Route::Default);
+            let values: Vec<f32> = (0..100).map(|_| rig.uniform()).collect();
+            let alike =
+                values.iter().flat_map(|x| [x.to_le_bytes(), x.to_le_bytes()]).flatten().collect::<Vec<u8>>();
+            let shape = Shape::new(&[100, 2]).unwrap();
+            let tensor = Tensor::new("x".into(), DataType::Fp32, shape, Bytes::from(alike)).unwrap();
+            observation.inputs = [Some(tensor)].into_iter().collect();
+            rig.tap.observe(&Arc::new(observation));
+            rig.monitor.step(rig.now_us);
+        }
+        rig.now_us += PANE_US;
+        rig.monitor.step(rig.now_us);
+    }
+    let reasons: Vec<String> = rig.seen.lock().iter().map(|transition| transition.reason.clone()).collect();
+    assert!(reasons[0].starts_with("mmd2 0."), "{reasons:?}");
+    assert_eq!(
+        rig.news(),
+        ["in.x: ok -> warn", "whole: ok -> warn", "in.x: warn -> drift", "whole: warn -> drift"]
+    );
+    let found = report(&rig, Window::Pane);
+    assert_eq!((found.state, found.embeddings[0].state), (DriftState::Drift, DriftState::Drift));
+    assert!(found.features.iter().all(|feature| feature.state == DriftState::Ok));
+    let score = r#"weir_drift_score{feature="in.x",measure="mmd2",model="taxi",version="3"}"#;
+    assert!(rig.metrics().contains(score));
+
+    // A restart knows the baseline's points, what was seen, and the state.
+    rig.monitor.stop();
+    let again = Rig::of(Some(folder.path()), tapped());
+    assert_eq!(again.monitor.drifting()[0].state, DriftState::Drift);
+    again.monitor.step(rig.now_us);
+    again.monitor.step(rig.now_us + PANE_US);
+    let hour = Window::Last(Duration::from_secs(3_600));
+    let kept = again.monitor.report_at(&id(), Lane::Main, hour, rig.now_us + PANE_US).unwrap();
+    assert_eq!((kept.embeddings[0].current_points, kept.current_rows), (256, 5_000.0));
+    // Without the setting its points are passed over, and the baseline's as well.
+    let plain = Rig::new(Some(folder.path()));
+    let report = plain.monitor.report_at(&id(), Lane::Main, Window::Deploy, rig.now_us).unwrap();
+    assert_eq!((report.embeddings.len(), report.current_rows), (0, 5_000.0));
+}
+
 #[test]
 fn rows_of_a_batch_job_count_with_those_of_requests_and_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -222,7 +292,7 @@ fn rows_of_a_batch_job_count_with_those_of_requests_and_once() {
     rig.pane(0.0, Route::Default);
     let tapped = version();
     let features = crate::model::features::features(&tapped.signature, true, &BTreeMap::new());
-    let baseline = Arc::new(rig.monitor.baseline(&id()).unwrap().for_version(&features));
+    let baseline = Arc::new(rig.monitor.baseline(&id()).unwrap().for_version(&features, &[]));
     let add = |job: &str, start_us| {
         let mut current = baseline.current(crate::drift::profile::Sampling::LIVE);
         (0..500).for_each(|_| current.push(0, crate::drift::profile::Value::Number(0.95), 1.0));

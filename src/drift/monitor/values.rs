@@ -39,10 +39,7 @@ impl Reader {
             let of = |feature: &Feature| (feature.side, feature.tensor);
             let end = features[at..].iter().position(|other| of(other) != of(&features[at]));
             let end = end.map_or(features.len(), |count| at + count);
-            let tensor = match features[at].side {
-                Side::Input => observation.inputs.get(features[at].tensor).and_then(Option::as_ref),
-                Side::Output => observation.outputs.get(features[at].tensor),
-            };
+            let tensor = tensor_of(observation, features[at].side, features[at].tensor);
             match tensor {
                 None => (at..end).for_each(|at| (0..rows).for_each(|_| sink.value(at, Value::Missing))),
                 Some(tensor) if tensor.dtype() == DataType::Bytes => {
@@ -68,13 +65,13 @@ impl Reader {
             column.clear();
             match features[at].derive {
                 Derive::Element(element) if element < width => {
-                    each(tensor, element, width, &mut |number| column.push(number));
+                    each(tensor.dtype(), tensor.data(), element, width, &mut |number| column.push(number));
                 }
                 Derive::Element(_) => (0..rows).for_each(|_| sink.value(at, Value::Missing)),
                 derive if width > 0 => {
                     let row = &mut self.row;
                     row.clear();
-                    each(tensor, 0, 1, &mut |number| {
+                    each(tensor.dtype(), tensor.data(), 0, 1, &mut |number| {
                         row.push(number);
                         if row.len() == width {
                             column.push(derived(derive, row));
@@ -128,8 +125,16 @@ impl Reader {
     }
 }
 
+/// A tensor of an observation, where it has it.
+pub(super) fn tensor_of(observation: &Observation, side: Side, at: usize) -> Option<&Tensor> {
+    match side {
+        Side::Input => observation.inputs.get(at).and_then(Option::as_ref),
+        Side::Output => observation.outputs.get(at),
+    }
+}
+
 /// Every `step`th element from `first` on, as a double.
-fn each(tensor: &Tensor, first: usize, step: usize, take: &mut dyn FnMut(f64)) {
+pub(super) fn each(dtype: DataType, data: &[u8], first: usize, step: usize, take: &mut dyn FnMut(f64)) {
     fn walk<const N: usize>(
         data: &[u8],
         first: usize,
@@ -140,8 +145,7 @@ fn each(tensor: &Tensor, first: usize, step: usize, take: &mut dyn FnMut(f64)) {
         let elements = data.as_chunks::<N>().0;
         elements.iter().skip(first).step_by(step.max(1)).for_each(|bytes| take(read(*bytes)));
     }
-    let data = tensor.data();
-    match tensor.dtype() {
+    match dtype {
         DataType::Bool | DataType::Uint8 => walk(data, first, step, |b: [u8; 1]| f64::from(b[0]), take),
         DataType::Int8 => walk(data, first, step, |b| f64::from(i8::from_le_bytes(b)), take),
         DataType::Uint16 => walk(data, first, step, |b| f64::from(u16::from_le_bytes(b)), take),

@@ -10,6 +10,7 @@ use super::columns::Columns;
 use super::lane::{LaneState, version_folder};
 use super::learn::Learning;
 use super::outlier::Ranges;
+use super::points;
 use super::transition::Lane;
 use super::values::{Reader, Sink};
 use crate::drift::baseline::{Baseline, Current};
@@ -19,6 +20,7 @@ use crate::drift::profile::Value;
 use crate::error::Code;
 use crate::infer::{Observation, Route, TappedVersion};
 use crate::model::ModelId;
+use crate::model::embeddings::{Embedding, embeddings};
 use crate::model::features::{Feature, features};
 
 /// The file of a learned baseline in a version's folder.
@@ -31,6 +33,10 @@ pub(super) struct VersionState {
     features: Vec<Feature>,
     /// Those that the baseline has, in the same order.
     watched: Vec<Feature>,
+    /// Tensors whose rows are points.
+    embeddings: Vec<Embedding>,
+    /// Those that the baseline has, in the order of the fitted one.
+    tapped: Vec<Embedding>,
     is_batched: bool,
     /// Whether its tap looks at anything.
     pub(super) active: Arc<AtomicBool>,
@@ -87,6 +93,8 @@ impl VersionState {
             id,
             features: Vec::new(),
             watched: Vec::new(),
+            embeddings: Vec::new(),
+            tapped: Vec::new(),
             is_batched: true,
             active: Arc::default(),
             tap: Weak::new(),
@@ -104,6 +112,15 @@ impl VersionState {
         let names = &version.config.monitoring.feature_names;
         self.features = features(&version.signature, version.is_batched, names);
         self.is_batched = version.is_batched;
+        let monitoring = &version.config.monitoring;
+        let (found, missing) = embeddings(&version.signature, version.is_batched, &monitoring.embeddings);
+        if !missing.is_empty() {
+            let (model, version, tensors) = (&self.id.name, self.id.version, missing.join(", "));
+            tracing::warn!(%model, %version, %tensors, "drift.embeddings: no tensors of rows of one width");
+        }
+        // A name stands for one thing in states and metrics.
+        let is_free = |found: &Embedding| self.features.iter().all(|feature| feature.name != found.name);
+        self.embeddings = found.into_iter().filter(is_free).collect();
         if self.baseline.is_none() && self.learning.is_none() {
             let path = config.folder.as_deref().map(|folder| version_folder(folder, &self.id).join(LEARNED));
             let bytes = path.and_then(|path| fs::read(path).ok());
@@ -139,16 +156,20 @@ impl VersionState {
 
     /// Features that the baseline does not have.
     pub(super) fn unwatched(&self) -> Vec<String> {
-        let names = self.features.iter().filter(|feature| !self.watched.contains(feature));
-        names.map(|feature| feature.name.to_string()).collect()
+        let features = self.features.iter().filter(|feature| !self.watched.contains(feature));
+        let embeddings = self.embeddings.iter().filter(|embedding| !self.tapped.contains(embedding));
+        let names = features.map(|feature| &feature.name).chain(embeddings.map(|embedding| &embedding.name));
+        names.map(|name| name.to_string()).collect()
     }
 
     fn settle(&mut self, config: &DriftConfig) {
         let given = self.baseline.as_ref().filter(|_| !self.features.is_empty());
-        self.fitted = given.map(|baseline| Arc::new(baseline.for_version(&self.features)));
+        self.fitted = given.map(|baseline| Arc::new(baseline.for_version(&self.features, &self.embeddings)));
         if let Some(baseline) = &self.fitted {
             let known = |feature: &Feature| Some((feature.clone(), baseline.position_of(feature)?));
             (self.watched, self.positions) = self.features.iter().filter_map(known).unzip();
+            let known = |embedding: &&Embedding| baseline.embedding(embedding).is_some();
+            self.tapped = self.embeddings.iter().filter(known).cloned().collect();
             // What is on disk is known again before the first request.
             self.lanes
                 .entry(Lane::Main)
@@ -178,6 +199,8 @@ impl VersionState {
                 return (failed, Ok(()));
             }
             reader.read(&self.features, self.is_batched, observation, learning);
+            let samples = learning.samples(&self.embeddings);
+            points::read(&self.embeddings, self.is_batched, observation, samples);
             let is_enough = learning.add_rows(rows);
             return (Counted::Learned, if is_enough { self.freeze(config) } else { Ok(()) });
         }
@@ -192,6 +215,7 @@ impl VersionState {
         let LaneState { open, columns, .. } = state;
         let mut sink = Profiles { positions: &self.positions, columns, current: open };
         reader.read(&self.watched, self.is_batched, observation, &mut sink);
+        points::read(&self.tapped, self.is_batched, observation, &mut open.embeddings);
         columns.rows(rows, open);
         open.rows += rows as f64;
         (Counted::Profiled, Ok(()))
@@ -215,7 +239,7 @@ impl VersionState {
 
     fn freeze(&mut self, config: &DriftConfig) -> io::Result<()> {
         let Some(learning) = self.learning.take() else { return Ok(()) };
-        let baseline = learning.finish(&self.features);
+        let baseline = learning.finish(&self.features, &self.embeddings);
         let bytes = baseline.to_bytes();
         self.baseline = Some(baseline);
         self.settle(config);

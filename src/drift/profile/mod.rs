@@ -10,6 +10,7 @@ mod distinct;
 mod kll;
 mod moments;
 mod numeric;
+mod points;
 mod reservoir;
 
 pub use self::bins::{BINS_MAX, Bins, QUANTILE_BINS, group_places, grouped};
@@ -20,7 +21,8 @@ pub use self::distinct::Distinct;
 pub use self::kll::Kll;
 pub use self::moments::Moments;
 pub use self::numeric::{NumericProfile, Sampling};
-pub use self::reservoir::Reservoir;
+pub use self::points::{BASELINE_POINTS, COORDINATES_MAX, PANE_POINTS, Point, PointSample, WINDOW_POINTS};
+pub use self::reservoir::{Reservoir, Sampled};
 
 use std::borrow::Cow;
 

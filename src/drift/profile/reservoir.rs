@@ -6,28 +6,53 @@
 //!
 //! Source: Efraimidis, Spirakis, "Weighted random sampling with a reservoir" (2006).
 
+use std::cmp::Ordering;
+
 use super::kll::mix;
 
+/// What can be sampled: a number, or all numbers of a row.
+pub trait Sampled: Clone {
+    /// A total order: samples of equal keys do not depend on the order in which they came.
+    fn order(&self, other: &Self) -> Ordering;
+}
+
+impl Sampled for f64 {
+    fn order(&self, other: &f64) -> Ordering {
+        self.total_cmp(other)
+    }
+}
+
 /// A uniform sample of at most `capacity` values. A missing value is NaN.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Reservoir {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reservoir<T = f64> {
     capacity: usize,
     seed: u64,
     rows: u64,
     /// Key and value. Sorted and cut when it has grown to twice the capacity, and by [`Reservoir::items`].
-    items: Vec<(f64, f64)>,
+    items: Vec<(f64, T)>,
     /// No key above it is worth keeping.
     bound: f64,
 }
 
-impl Reservoir {
+impl<T: Sampled> Default for Reservoir<T> {
+    fn default() -> Reservoir<T> {
+        Reservoir::new(0, 0)
+    }
+}
+
+impl<T: Sampled> Reservoir<T> {
     /// An empty reservoir. One of capacity 0 keeps nothing and costs nothing.
-    pub fn new(capacity: usize, seed: u64) -> Reservoir {
+    pub fn new(capacity: usize, seed: u64) -> Reservoir<T> {
         Reservoir { capacity, seed: mix(seed), rows: 0, items: Vec::new(), bound: f64::INFINITY }
     }
 
     /// Offers the next row.
-    pub fn push(&mut self, value: f64, weight: f64) {
+    pub fn push(&mut self, value: T, weight: f64) {
+        self.push_with(weight, || Some(value));
+    }
+
+    /// Offers the next row, whose value is made only when it is drawn. A row of none is passed over.
+    pub fn push_with(&mut self, weight: f64, value: impl FnOnce() -> Option<T>) {
         if self.capacity == 0 || weight <= 0.0 {
             return;
         }
@@ -35,30 +60,33 @@ impl Reservoir {
         // 53 bits, never 0.
         let uniform = ((mix(self.seed ^ self.rows) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
         let key = -uniform.ln() / weight;
-        if key < self.bound {
+        if key < self.bound
+            && let Some(value) = value()
+        {
             self.keep(key, value);
         }
     }
 
-    /// Samples from what both have sampled from.
-    pub fn merge(&mut self, other: &Reservoir) {
+    /// Samples from what both have sampled from. Of a smaller reservoir no key above its bound is known, so none is kept.
+    pub fn merge(&mut self, other: &Reservoir<T>) {
         if self.capacity == 0 {
             return;
         }
         self.rows += other.rows;
+        self.bound = self.bound.min(other.bound);
         for (key, value) in &other.items {
-            self.keep(*key, *value);
+            self.keep(*key, value.clone());
         }
         self.cut();
     }
 
     /// The sampled values, in the order of their keys: row i is the same row in every feature of a profile.
-    pub fn values(&self) -> Vec<f64> {
+    pub fn values(&self) -> Vec<T> {
         self.items().into_iter().map(|(_, value)| value).collect()
     }
 
     /// Keys and values, sorted by key.
-    pub fn items(&self) -> Vec<(f64, f64)> {
+    pub fn items(&self) -> Vec<(f64, T)> {
         let mut copy = self.clone();
         copy.cut();
         copy.items
@@ -75,13 +103,13 @@ impl Reservoir {
     }
 
     /// Brings back what [`Reservoir::items`] and [`Reservoir::rows`] gave.
-    pub(crate) fn restored(capacity: usize, seed: u64, rows: u64, items: Vec<(f64, f64)>) -> Reservoir {
+    pub(crate) fn restored(capacity: usize, seed: u64, rows: u64, items: Vec<(f64, T)>) -> Reservoir<T> {
         let mut reservoir = Reservoir { rows, items, ..Reservoir::new(capacity, seed) };
         reservoir.cut();
         reservoir
     }
 
-    fn keep(&mut self, key: f64, value: f64) {
+    fn keep(&mut self, key: f64, value: T) {
         self.items.push((key, value));
         if self.items.len() >= 2 * self.capacity {
             self.cut();
@@ -89,10 +117,11 @@ impl Reservoir {
     }
 
     fn cut(&mut self) {
-        self.items.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        self.items.retain(|(key, _)| *key <= self.bound);
+        self.items.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.order(&b.1)));
         self.items.truncate(self.capacity);
-        if self.items.len() == self.capacity {
-            self.bound = self.items.last().map_or(f64::INFINITY, |(key, _)| *key);
+        if let Some((key, _)) = self.items.last().filter(|_| self.items.len() == self.capacity) {
+            self.bound = *key;
         }
     }
 }
@@ -117,6 +146,20 @@ mod tests {
         assert_eq!(left.items(), other_way.items());
         let mean = left.values().iter().sum::<f64>() / 500.0;
         assert!((mean - 10_000.0).abs() < 4.0 * 5_774.0 / 500f64.sqrt(), "{mean}");
+    }
+
+    /// A window of panes: each keeps less than the window may hold, and busy panes no more than quiet ones.
+    #[test]
+    fn a_larger_sample_of_smaller_ones_is_uniform() {
+        let mut window = Reservoir::new(500, 0);
+        for (pane, rows) in [(1, 9_000), (2, 1_000)] {
+            let mut small = Reservoir::new(128, pane);
+            (0..rows).for_each(|_| small.push(pane as f64, 1.0));
+            window.merge(&small);
+        }
+        let values = window.values();
+        let quiet = values.iter().filter(|value| **value == 2.0).count();
+        assert!(values.len() >= 128 && quiet * 4 < values.len(), "{quiet} of {}", values.len());
     }
 
     #[test]

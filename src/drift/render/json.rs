@@ -54,6 +54,7 @@ fn embedding(embedding: &EmbeddingReport) -> Value {
         "current_points": embedding.current_points,
         "mmd2": embedding.mmd2,
         "p": embedding.p,
+        "null_quantile": embedding.null_quantile,
         "alarm": embedding.alarm,
         "state": embedding.state.as_str(),
     })

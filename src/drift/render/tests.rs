@@ -93,6 +93,7 @@ fn embeddings_and_changes_of_the_mean_are_told_everywhere() {
         current_points: 120,
         mmd2: 0.0312,
         p: 0.005,
+        null_quantile: 0.004,
         alarm: 0.01,
         state: DriftState::Drift,
     });

@@ -289,6 +289,12 @@ pub const MODEL_KEYS: &[ModelKey] = &[
         |p, n| n.truth().map(|enabled| p.config.monitoring.drift = Some(enabled)),
         |p| or_servers(p.config.monitoring.drift),
     ),
+    value(
+        "drift.embeddings",
+        "Tensors whose rows are compared as points: of numbers, 2 to 4,096 a row, for example [\"pooled\"].",
+        monitoring::apply_embeddings,
+        |p| format!("{:?}", p.config.monitoring.embeddings),
+    ),
     map(
         "parameters",
         "Free parameters, shown in the model's configuration.",

@@ -10,6 +10,8 @@ use crate::model::monitoring::{CaptureMode, Privacy};
 pub(super) const SLOW_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest name of a feature, in bytes.
 const FEATURE_NAME_BYTES_MAX: usize = 256;
+/// Most tensors whose rows are points.
+const EMBEDDINGS_MAX: usize = 8;
 /// Most named elements of a tensor's row.
 const FEATURE_NAMES_MAX: usize = 65_536;
 
@@ -57,6 +59,15 @@ pub(super) fn apply_rate(parsed: &mut ParsedModelConfig, node: &Node) -> Result<
         rate if rate <= 1.0 => parsed.config.monitoring.capture.rate = Some(rate),
         rate => return Err(format!("expected a number from 0 to 1, found {rate}")),
     }
+    Ok(())
+}
+
+pub(super) fn apply_embeddings(parsed: &mut ParsedModelConfig, node: &Node) -> Result<(), String> {
+    let names = node.items().iter().map(feature_name).collect::<Result<Vec<String>, String>>()?;
+    if names.len() > EMBEDDINGS_MAX {
+        return Err(format!("expected at most {EMBEDDINGS_MAX} tensors, found {}", names.len()));
+    }
+    parsed.config.monitoring.embeddings = names;
     Ok(())
 }
 
