@@ -21,6 +21,7 @@ use crate::control::follow::Follower;
 use crate::control::monitoring::{self, Monitoring};
 use crate::drift::config::DriftConfig;
 use crate::drift::monitor::Monitor;
+use crate::drift::share::Share;
 use crate::infer::TapSource;
 use crate::metrics::Registry as Metrics;
 use crate::model::monitoring::CaptureMode;
@@ -40,6 +41,8 @@ pub(super) struct MonitoringConfig {
     pub(super) capture: CaptureSettings,
     /// `None` when no version is watched for drift.
     pub(super) drift: Option<DriftConfig>,
+    /// Where panes are exchanged with other hosts.
+    drift_store: Option<String>,
 }
 
 impl MonitoringConfig {
@@ -49,11 +52,11 @@ impl MonitoringConfig {
         let mode = CaptureMode::WORDS.iter().position(|word| *word == mode);
         let mode = mode.and_then(|at| CaptureMode::ALL.get(at)).copied().unwrap_or_default();
         let Some(folder) = settings.optional_text("monitoring.dir")?.map(PathBuf::from) else {
-            let asked = ["capture.mode", "capture.store"];
+            let asked = ["capture.mode", "capture.store", "drift.store"];
             let asked =
                 asked.iter().find(|path| settings.get(path).is_ok_and(|s| s.origin != Origin::Default));
             return match asked {
-                Some(path) if mode != CaptureMode::Off || *path == "capture.store" => {
+                Some(path) if mode != CaptureMode::Off || *path != "capture.mode" => {
                     Err(settings.problem(path, "needs \"monitoring.dir\""))
                 }
                 _ => Ok(None),
@@ -77,7 +80,8 @@ impl MonitoringConfig {
             hmac_key_file: settings.optional_text("capture.hmac_key_file")?.map(PathBuf::from),
             ..CaptureSettings::default()
         };
-        Ok(Some(MonitoringConfig { drift: drift(settings, &folder)?, folder, store, capture }))
+        let drift_store = settings.optional_text("drift.store")?.map(str::to_owned);
+        Ok(Some(MonitoringConfig { drift: drift(settings, &folder)?, drift_store, folder, store, capture }))
     }
 
     /// Makes the folder, and completes what only a process knows: its name, and the opened store.
@@ -113,6 +117,23 @@ fn drift(settings: &Settings, folder: &Path) -> Result<Option<DriftConfig>, Sett
     }))
 }
 
+/// What runs until it is told to stop, and does then what is left.
+struct Job(oneshot::Sender<()>, JoinHandle<()>);
+
+impl Job {
+    /// Starts what `run` makes of the wait for its end.
+    fn start<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(oneshot::Receiver<()>) -> F) -> Job {
+        let (stop, stopped) = oneshot::channel();
+        Job(stop, tokio::spawn(run(stopped)))
+    }
+
+    /// Lets it end; whether it did in time.
+    async fn end(self) -> bool {
+        self.0.send(()).ok();
+        tokio::time::timeout(END, self.1).await.is_ok()
+    }
+}
+
 /// What watches the traffic of a server.
 pub(super) struct Watch {
     pub(super) monitoring: Arc<Monitoring>,
@@ -120,7 +141,9 @@ pub(super) struct Watch {
     labels: Arc<LabelStore>,
     feedback: FeedbackMetrics,
     /// Sends labels to the store until it is told to stop.
-    sending: (oneshot::Sender<()>, JoinHandle<()>),
+    sending: Job,
+    /// Exchanges panes with other hosts.
+    sharing: Option<Job>,
 }
 
 impl Watch {
@@ -143,7 +166,14 @@ impl Watch {
         let labels = Arc::new(LabelStore::open(Arc::clone(store.raw()), options)?);
         let capture = Capture::start(watched.capture, metrics)?;
         let monitoring = Monitoring::new(capture, announcer, replica);
+        let mut sharing = None;
         if let Some(drift) = watched.drift {
+            if let Some(url) = &watched.drift_store {
+                let store = Store::open(url, &store_options())?;
+                let share = Share::new(Arc::clone(store.raw()), &drift, metrics)?;
+                // Stopped, or the server is gone: both are the end.
+                sharing = share.map(|share| Job::start(|stop| share.run(async { drop(stop.await) })));
+            }
             let told = Arc::downgrade(&monitoring);
             let tell = move |transition| {
                 if let Some(monitoring) = told.upgrade() {
@@ -153,13 +183,9 @@ impl Watch {
             monitoring.watch_drift(Monitor::start(drift, metrics, Box::new(tell))?);
         }
         engine.watch(Arc::clone(&monitoring) as Arc<dyn TapSource>);
-        let (stop, stopped) = oneshot::channel::<()>();
-        let sender = Arc::clone(&labels).run(async {
-            // Stopped, or the server is gone: both are the end.
-            stopped.await.ok();
-        });
+        let sending = Job::start(|stop| Arc::clone(&labels).run(async { drop(stop.await) }));
         let feedback = FeedbackMetrics::register(metrics)?;
-        Ok(Some(Watch { monitoring, labels, feedback, sending: (stop, tokio::spawn(sender)) }))
+        Ok(Some(Watch { monitoring, labels, feedback, sending, sharing }))
     }
 
     /// Opens its doors.
@@ -176,15 +202,19 @@ impl Watch {
     /// Writes what waits, off the async threads.
     pub(super) async fn end(watch: Option<Watch>) {
         let Some(watch) = watch else { return };
-        let (stop, sending) = watch.sending;
-        stop.send(()).ok();
-        if tokio::time::timeout(END, sending).await.is_err() {
+        if !watch.sending.end().await {
             tracing::warn!("labels wait for the store; they are sent after the next start");
         }
         let monitoring = watch.monitoring;
         let ended = tokio::task::spawn_blocking(move || monitoring.stop(END));
         if ended.await.is_err() {
             tracing::error!("what watches traffic did not end well");
+        }
+        // Last: the open panes have just been written.
+        if let Some(sharing) = watch.sharing
+            && !sharing.end().await
+        {
+            tracing::warn!("panes wait for the store; they are sent after the next start");
         }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! Everything between bytes and a [`report::DriftReport`] is pure: profiles are values that merge in any order, distances
 //! are functions of two profiles, decisions are functions of distances and of the state before. Only `monitor` has a
-//! thread and only `panes` touches files. The same code serves the live server and `weir drift` on two files.
+//! thread, only `panes` touches files, and only `share` a store. The same code serves the live server and `weir drift` on two files.
 //!
 //! It never changes an answer, never blocks a request, and never says `ok` of what it has seen too little of.
 
@@ -27,6 +27,7 @@ pub mod config;
 pub mod pane;
 mod metrics;
 pub mod monitor;
+pub mod share;
 pub mod detect;
 pub mod mmd;
 pub mod embedding;

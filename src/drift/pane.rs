@@ -21,6 +21,8 @@ use super::profile::{PointSample, Sampling, WINDOW_POINTS};
 pub const HOUR_US: i64 = 3_600_000_000;
 /// A day in microseconds.
 pub const DAY_US: i64 = 24 * HOUR_US;
+/// What names of batch jobs begin with, where servers have theirs.
+pub(super) const JOB: &str = "job.";
 /// Panes are joined to hours when they are this old, and hours to days when they are older than any window of hours.
 const FINE_US: i64 = 2 * HOUR_US;
 const HOURLY_US: i64 = 26 * HOUR_US;
@@ -270,7 +272,8 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-fn parse_name(name: &str) -> Option<(i64, i64, &str)> {
+/// Start, length and replica by a file's name.
+pub(super) fn parse_name(name: &str) -> Option<(i64, i64, &str)> {
     let (start, rest) = name.strip_suffix(".json")?.split_once('-')?;
     let (length, replica) = rest.split_once('-')?;
     let (start, length) = (start.parse::<i64>().ok()?, length.parse::<i64>().ok()?);

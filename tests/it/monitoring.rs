@@ -259,10 +259,9 @@ fn cloud(rows: usize, seed: u64, sign: f64) -> Vec<[f64; 4]> {
     (0..rows).map(|_| [number(), number()]).map(|[a, b]| [a, b, sign * a, sign * b]).collect()
 }
 
-#[test]
-fn an_embedding_is_tapped_and_its_drift_told_while_each_number_is_as_before() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+/// A folder of models with `iris`, whose input is watched as an embedding against a baseline beside it.
+fn watched_iris(folder: &Path) -> PathBuf {
+    let path = |name: &str| folder.join(name);
     let model = path("models/iris/1");
     std::fs::create_dir_all(&model).unwrap();
     std::fs::copy(root().join("models/iris/1/model.onnx"), model.join("model.onnx")).unwrap();
@@ -274,8 +273,26 @@ fn an_embedding_is_tapped_and_its_drift_told_while_each_number_is_as_before() {
     let (train, baseline) = (path("train.csv"), model.join("baseline.json"));
     let mut profile = Command::new(env!("CARGO_BIN_EXE_weir"));
     run(profile.args(["profile-data", "--embedding", "input", "--out"]).arg(&baseline).arg(&train));
+    path("models")
+}
 
-    let (models, watched) = (path("models"), path("monitoring"));
+/// Sends 60 rows to `iris`, and returns its report.
+fn sixty_rows(server: &Server, seed: u64, sign: f64, window: &str) -> Value {
+    let rows = cloud(60, seed, sign);
+    let input = json!({ "name": "input", "datatype": "FP32", "shape": [rows.len(), 4], "data": rows });
+    let body = json!({ "inputs": [input] }).to_string();
+    let (status, answer) = post(&server.http, "/v2/models/iris/infer", "", body.as_bytes()).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    let path = format!("/api/v1/models/iris/drift?window={window}");
+    let (status, body) = get(&server.http, &path).unwrap();
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+#[test]
+fn an_embedding_is_tapped_and_its_drift_told_while_each_number_is_as_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let (models, watched) = (watched_iris(folder.path()), folder.path().join("monitoring"));
     let server = Server::start(&[
         models.as_path(),
         Path::new("--monitoring-dir"),
@@ -287,15 +304,7 @@ fn an_embedding_is_tapped_and_its_drift_told_while_each_number_is_as_before() {
         let mut report = Value::Null;
         until(&format!("the embedding is {state}"), || {
             seed += 1;
-            let rows = cloud(60, seed, sign);
-            let input =
-                json!({ "name": "input", "datatype": "FP32", "shape": [rows.len(), 4], "data": rows });
-            let body = json!({ "inputs": [input] }).to_string();
-            let (status, answer) = post(&server.http, "/v2/models/iris/infer", "", body.as_bytes()).unwrap();
-            assert_eq!(status, 200, "{answer}");
-            let (status, body) = get(&server.http, "/api/v1/models/iris/drift?window=pane").unwrap();
-            assert_eq!(status, 200, "{body}");
-            report = serde_json::from_str(&body).unwrap();
+            report = sixty_rows(&server, seed, sign, "pane");
             report["embeddings"][0]["state"] == state
         });
         report
@@ -308,4 +317,39 @@ fn an_embedding_is_tapped_and_its_drift_told_while_each_number_is_as_before() {
     let score = "weir_drift_score{feature=\"input\",measure=\"mmd2\",model=\"iris\",version=\"1\"}";
     assert!(server.metric(score) > 0.01);
     assert_eq!(server.stop().0, Some(0));
+}
+
+/// Two servers that have nothing in common but a store: what one has seen counts in the other's windows.
+#[test]
+fn servers_on_two_hosts_merge_their_panes_through_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let (models, store) = (watched_iris(folder.path()), folder.path().join("store"));
+    let start = |name: &str| {
+        let watched = folder.path().join(name);
+        Server::start(&[
+            models.as_path(),
+            Path::new("--monitoring-dir"),
+            &watched,
+            Path::new("--drift-store"),
+            &store,
+            Path::new("--drift-pane=1s"),
+        ])
+    };
+    let (one, two) = (start("one"), start("two"));
+    for seed in 0..10 {
+        sixty_rows(&one, seed, 1.0, "deploy");
+    }
+    for seed in 20..24 {
+        sixty_rows(&two, seed, 1.0, "deploy");
+    }
+    // The first rows of a server may come before its baseline.
+    let rows = |server: &Server| {
+        let (_, body) = get(&server.http, "/api/v1/models/iris/drift?window=deploy").unwrap();
+        serde_json::from_str::<Value>(&body).unwrap()["current_rows"].as_f64()
+    };
+    until("both have counted the rows of both", || rows(&one) == rows(&two) && rows(&one) >= Some(700.0));
+    assert_eq!(one.stop().0, Some(0));
+    let shared = |server: &Server| server.metric("weir_drift_shared_panes_total{result=\"fetched\"}");
+    assert!(shared(&two) >= 1.0);
+    assert_eq!(two.stop().0, Some(0));
 }

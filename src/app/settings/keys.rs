@@ -249,6 +249,12 @@ pub const KEYS: &[Key] = &[
         "False alarms of a version that are expected in a week without drift",
     ),
     key("drift.queue_rows", Kind::Number(1, 1 << 24), "16384", "Rows that wait to be profiled"),
+    key(
+        "drift.store",
+        Kind::Text,
+        "",
+        "Where panes are exchanged with servers on other hosts: a directory, or an s3://, az:// or gs:// URL; empty for nowhere",
+    ),
     key("drift.queue_bytes", Kind::Size(1 << 16, TIB), "64MiB", "Bytes of tensors that wait to be profiled"),
     key("log.format", Kind::Choice(&["text", "json"]), "text", "How log lines are written"),
     key(

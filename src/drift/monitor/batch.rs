@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::lane::version_folder;
 use super::transition::Lane;
 use crate::drift::baseline::{Baseline, Current};
-use crate::drift::pane::{Pane, PaneLimits, Panes};
+use crate::drift::pane::{JOB, Pane, PaneLimits, Panes};
 use crate::model::ModelId;
 
 /// The rows of a job.
@@ -32,7 +32,7 @@ pub struct Batch {
 pub fn add_batch(folder: &Path, id: &ModelId, baseline: Arc<Baseline>, batch: Batch) -> io::Result<bool> {
     let Batch { job, start_us, length_us, current } = batch;
     let folder = version_folder(folder, id).join(Lane::Main.as_str());
-    let replica: Arc<str> = format!("job.{job}").into();
+    let replica: Arc<str> = format!("{JOB}{job}").into();
     let limits = PaneLimits { retention_us: i64::MAX / 4, bytes_max: usize::MAX };
     let mut panes = Panes::open(Some(&folder), Arc::clone(&replica), baseline, limits);
     let is_there = |pane: &Pane| pane.replica == replica && pane.start_us == start_us;
