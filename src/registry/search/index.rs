@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use super::bits::Bits;
 use super::document::{Key, Term, documents};
 use super::query::{Comparison, Field, Operator, Query};
+use super::texts::Texts;
 use super::value;
 use crate::model::{ModelName, Version};
 use crate::registry::state::ModelState;
@@ -36,7 +37,7 @@ impl Ord for Ordered {
 /// A field's values and their documents, each list ascending.
 #[derive(Debug)]
 pub(super) enum Values {
-    Texts(BTreeMap<String, Vec<u32>>),
+    Texts(Texts),
     Numbers(BTreeMap<Ordered, Vec<u32>>),
 }
 
@@ -140,39 +141,34 @@ impl Index {
     fn insert(&mut self, field: Field, term: Term, number: u32) {
         let is_text = matches!(term, Term::Text(_));
         let values = self.fields.entry(field).or_insert_with(|| match is_text {
-            true => Values::Texts(BTreeMap::new()),
+            true => Values::Texts(Texts::default()),
             false => Values::Numbers(BTreeMap::new()),
         });
-        let list = match (values, term) {
-            (Values::Texts(texts), Term::Text(text)) => texts.entry(text).or_default(),
+        match (values, term) {
+            (Values::Texts(texts), Term::Text(text)) => texts.insert(&text, number),
             (Values::Numbers(numbers), Term::Number(value)) => {
-                numbers.entry(Ordered(value + 0.0)).or_default()
+                let list = numbers.entry(Ordered(value + 0.0)).or_default();
+                if let Err(at) = list.binary_search(&number) {
+                    list.insert(at, number);
+                }
             }
-            _ => return,
-        };
-        if let Err(at) = list.binary_search(&number) {
-            list.insert(at, number);
+            _ => {}
         }
     }
 
     fn erase(&mut self, field: &Field, term: &Term, number: u32) {
-        let erase = |list: &mut Vec<u32>| {
-            if let Ok(at) = list.binary_search(&number) {
-                list.remove(at);
-            }
-            list.is_empty()
-        };
         let is_empty = match (self.fields.get_mut(field), term) {
             (Some(Values::Texts(texts)), Term::Text(text)) => {
-                if texts.get_mut(text).is_some_and(erase) {
-                    texts.remove(text);
-                }
+                texts.erase(text, number);
                 texts.is_empty()
             }
             (Some(Values::Numbers(numbers)), Term::Number(value)) => {
                 let value = Ordered(value + 0.0);
-                if numbers.get_mut(&value).is_some_and(erase) {
-                    numbers.remove(&value);
+                if let Some(list) = numbers.get_mut(&value) {
+                    list.retain(|known| *known != number);
+                    if list.is_empty() {
+                        numbers.remove(&value);
+                    }
                 }
                 numbers.is_empty()
             }
@@ -234,12 +230,9 @@ impl Index {
         match self.fields.get(&wanted.field) {
             None => {}
             Some(Values::Texts(texts)) if operator == Operator::Like => {
-                let fitting = texts.iter().filter(|(text, _)| value::is_like(text, &wanted.value));
-                fitting.for_each(|(_, list)| add(list));
+                texts.like(&wanted.value, add);
             }
-            Some(Values::Texts(texts)) => {
-                texts.get(&wanted.value).into_iter().for_each(|list| add(list));
-            }
+            Some(Values::Texts(texts)) => add(texts.get(&wanted.value)),
             Some(Values::Numbers(numbers)) => {
                 let range = value::bounds(&wanted.field, operator, &wanted.value, now);
                 if let Some((from, to)) = range.filter(value::is_range) {
@@ -252,10 +245,8 @@ impl Index {
     }
 
     fn for_each(&self, field: &Field, text: &str, each: impl FnMut(u32)) {
-        if let Some(Values::Texts(texts)) = self.fields.get(field)
-            && let Some(list) = texts.get(text)
-        {
-            list.iter().copied().for_each(each);
+        if let Some(Values::Texts(texts)) = self.fields.get(field) {
+            texts.get(text).iter().copied().for_each(each);
         }
     }
 }

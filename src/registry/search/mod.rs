@@ -14,6 +14,7 @@ mod index;
 mod page;
 mod parse;
 mod query;
+mod texts;
 mod value;
 #[cfg(test)]
 mod tests;
