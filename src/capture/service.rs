@@ -156,7 +156,7 @@ impl Capture {
         match made {
             Ok(made) => {
                 for (tap, current) in concerned.into_iter().zip(made) {
-                    tap.current.store(Arc::new(current));
+                    tap.set(current);
                 }
                 Ok(())
             }

@@ -7,7 +7,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -41,10 +41,29 @@ pub(super) struct TapState {
     /// Dropped, and not in the log yet.
     pub(super) untold: Counts,
     pub(super) current: ArcSwap<Current>,
+    /// The part of `current` that every request asks for: one of the three below.
+    looks: AtomicU8,
     /// Requests since the load.
     ordinal: AtomicU64,
     /// Of the ids of requests that have none.
     seed: [u8; 16],
+}
+
+/// It looks at nothing.
+const NOTHING: u8 = 0;
+/// It looks at every request that there is room for.
+const WHERE_ROOM: u8 = 1;
+/// It looks at every request: it waits for room, or only the request itself says whether it is in the sample.
+const ALWAYS: u8 = 2;
+
+impl Current {
+    fn looks(&self) -> u8 {
+        match self.rules.mode {
+            CaptureMode::Off => NOTHING,
+            CaptureMode::BestEffort if self.rules.rate >= 1.0 => WHERE_ROOM,
+            _ => ALWAYS,
+        }
+    }
 }
 
 impl TapState {
@@ -53,10 +72,18 @@ impl TapState {
             version,
             counts,
             untold: Counts::default(),
+            looks: AtomicU8::new(current.looks()),
             current: ArcSwap::from_pointee(current),
             ordinal: AtomicU64::new(0),
             seed: Uuid::new_v4().into_bytes(),
         }
+    }
+
+    /// Captures as `current` says from now on.
+    pub(super) fn set(&self, current: Current) {
+        let looks = current.looks();
+        self.current.store(Arc::new(current));
+        self.looks.store(looks, Ordering::Relaxed);
     }
 
     /// Counts rows that will not be written.
@@ -90,23 +117,18 @@ pub(super) struct CaptureTap {
 
 impl Tap for CaptureTap {
     fn attention(&self) -> Attention {
-        let current = self.state.current.load();
-        match current.rules.mode {
-            CaptureMode::Off => Attention::None,
+        match self.state.looks.load(Ordering::Relaxed) {
+            NOTHING => Attention::None,
             _ if self.shared.is_stopping() => Attention::None,
-            // Where a sample is drawn, only the request itself says whether it is in it.
-            CaptureMode::BestEffort if current.rules.rate >= 1.0 => {
-                match self.shared.lane(Lane::Spare).queue.full() {
-                    Some(_) => Attention::Full,
-                    None => Attention::Open,
-                }
-            }
-            // Room is waited for.
+            WHERE_ROOM if self.shared.lane(Lane::Spare).queue.full().is_some() => Attention::Full,
             _ => Attention::Open,
         }
     }
 
     fn skip(&self, rows: usize) {
+        if self.state.looks.load(Ordering::Relaxed) == NOTHING {
+            return;
+        }
         let full = self.shared.lane(Lane::Spare).queue.full().unwrap_or(Full::Rows);
         self.state.counts.accept(rows as u64);
         self.state.drop_rows(reason_of(full), rows as u64);

@@ -68,7 +68,11 @@ impl Writer {
             };
             let mut rest = planned;
             if let Some(pace) = &mut pace {
-                self.shared.lane(self.lane).queue.narrow(pace.is_in_the_way());
+                let queue = &self.shared.lane(self.lane).queue;
+                queue.narrow(pace.is_in_the_way());
+                while let Some((ticket, observation)) = queue.excess() {
+                    ticket.tap.drop_rows(Reason::QueueRows, observation.rows as u64);
+                }
                 rest = pace.rest(planned);
             }
             if !rest.is_zero() {

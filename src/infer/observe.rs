@@ -105,7 +105,7 @@ pub trait Tap: Send + Sync + std::fmt::Debug {
     /// Asked when a request begins. A guess: [`Tap::observe`] may have no room all the same.
     fn attention(&self) -> Attention;
 
-    /// Counts rows of a finished request that there was no room for when it began.
+    /// Counts rows of a finished request that there was no room for when it began. One that looks at nothing counts nothing.
     fn skip(&self, rows: usize);
 
     /// Takes an observation. Must not block; what it has no room for it drops and counts.

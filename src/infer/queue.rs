@@ -11,8 +11,8 @@ use crossbeam_queue::ArrayQueue;
 
 use super::Observation;
 
-/// Rows of a narrow queue.
-const NARROW_ROWS: usize = 512;
+/// Rows of a narrow queue: each keeps alive the buffer that its request was read into, which the connection would use again.
+const NARROW_ROWS: usize = 64;
 
 /// Why an observation was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +105,12 @@ impl<T> ObservationQueue<T> {
         Some((owner, observation))
     }
 
+    /// The oldest observation, while more rows wait than may since the queue became narrow: for its owner to drop and count.
+    pub fn excess(&self) -> Option<(T, Arc<Observation>)> {
+        let is_excess = self.rows.load(Ordering::Relaxed) > self.rows_now.load(Ordering::Relaxed);
+        is_excess.then(|| self.pop()).flatten()
+    }
+
     /// Observations that wait.
     pub fn len(&self) -> usize {
         self.ring.len()
@@ -162,9 +168,14 @@ mod tests {
     fn a_narrow_queue_takes_a_few_rows() {
         let queue = ObservationQueue::new(10_000, 100);
         queue.push((), &observation(600, 1)).unwrap();
+        assert!(queue.excess().is_none());
         queue.narrow(true);
         assert_eq!(queue.full(), Some(Full::Rows));
         assert_eq!(queue.push((), &observation(1, 1)), Err(Full::Rows));
+        assert_eq!(queue.excess().map(|(_, observation)| observation.rows), Some(600));
+        assert!(queue.excess().is_none());
+        assert_eq!(queue.push((), &observation(60, 1)), Ok(()));
+        assert!(queue.excess().is_none());
         queue.narrow(false);
         assert_eq!(queue.push((), &observation(1, 1)), Ok(()));
     }

@@ -20,11 +20,8 @@ impl Tap for Both {
     }
 
     fn skip(&self, rows: usize) {
-        for tap in [&self.drift, &self.capture] {
-            if tap.attention() != Attention::None {
-                tap.skip(rows);
-            }
-        }
+        self.drift.skip(rows);
+        self.capture.skip(rows);
     }
 
     fn observe(&self, observation: &Arc<Observation>) -> Option<Acknowledgement> {

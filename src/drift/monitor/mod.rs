@@ -46,7 +46,7 @@ use super::decide::Rules;
 use super::decide::hold::overall;
 use super::metrics::DriftMetrics;
 use super::report::{DriftReport, DriftState};
-use crate::infer::{Observation, ObservationQueue, Pace, Tap, TappedVersion};
+use crate::infer::{Full, Observation, ObservationQueue, Pace, Tap, TappedVersion};
 use crate::metrics::{MetricsError, Registry};
 use crate::model::ModelId;
 
@@ -118,7 +118,7 @@ impl Monitor {
             while ended.recv_timeout(rest) == Err(RecvTimeoutError::Timeout) {
                 let Some(monitor) = weak.upgrade() else { return };
                 monitor.step(now_us());
-                monitor.queue.narrow(pace.is_in_the_way());
+                monitor.make_way(pace.is_in_the_way());
                 rest = pace.rest(if monitor.queue.is_empty() { STEP } else { Duration::ZERO });
             }
         });
@@ -147,6 +147,14 @@ impl Monitor {
             outliers: Outliers::default(),
             alive: Mutex::default(),
         }))
+    }
+
+    /// Keeps little waiting while requests want the core.
+    fn make_way(&self, is_in_the_way: bool) {
+        self.queue.narrow(is_in_the_way);
+        while let Some((_, observation)) = self.queue.excess() {
+            self.metrics.dropped().count(Full::Rows, observation.rows);
+        }
     }
 
     /// Takes what waits, closes panes whose time is over and judges them. `now_us` is the time since 1970.

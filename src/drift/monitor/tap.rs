@@ -41,7 +41,9 @@ impl Tap for DriftTap {
     }
 
     fn skip(&self, rows: usize) {
-        self.dropped.count(self.queue.full().unwrap_or(Full::Rows), rows);
+        if self.active.load(Ordering::Relaxed) {
+            self.dropped.count(self.queue.full().unwrap_or(Full::Rows), rows);
+        }
     }
 
     fn observe(&self, observation: &Arc<Observation>) -> Option<Acknowledgement> {
