@@ -8,11 +8,13 @@ use anyhow::Context;
 
 use super::config::{Config, RegistryConfig};
 use super::registry::common::{read_signer, staging_folder, store_options};
+use super::registry::program;
 use super::run::make_prober;
 use super::startup::Addresses;
 use crate::backend::onnx::Runtime;
 use crate::control::announce::{Announcements, Announcer};
 use crate::control::follow::{FollowConfig, Follower};
+use crate::control::images::Images;
 use crate::control::intake::Intake;
 use crate::control::{ControlPlane, RegistryDoor};
 use crate::metrics::Registry as Metrics;
@@ -55,7 +57,9 @@ pub(super) async fn attach_registry(
     intake: Option<Intake>,
 ) {
     let registry = follower.reached().await;
-    let door = RegistryDoor::new(registry, Some(follower));
+    let program = || program::running().map_err(|error| format!("{error:#}"));
+    let door =
+        RegistryDoor::new(registry, Some(follower)).with_images(Images::new(program, staging_folder()));
     control.attach_registry(match intake {
         Some(intake) => door.with_intake(intake),
         None => door,

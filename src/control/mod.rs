@@ -9,6 +9,7 @@ pub mod datasets;
 pub mod feedback;
 pub mod follow;
 pub mod golden;
+pub mod images;
 pub mod intake;
 pub mod monitoring;
 pub mod performance;

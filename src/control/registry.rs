@@ -10,17 +10,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::catalog::Catalog;
 use super::events::EventSource;
+use super::images::{ImageError, Images};
 use super::intake::{Intake, IntakeError, Receiving};
-use crate::model::ModelName;
+use crate::model::{ModelName, Version};
 use crate::registry::gc::{self, GcOptions, GcReport};
+use crate::registry::keys::{self, KeyChange, KeyRing};
 use crate::registry::leases::{self, Lease};
 use crate::registry::ops::{self, Change};
 use crate::registry::package::Choice;
 use crate::registry::package::incoming::Form;
+use crate::registry::package::outgoing::Outgoing;
 use crate::registry::search::{Page, Search};
 use crate::registry::verify::{self, VerifyOptions, VerifyReport};
 use crate::registry::{
-    Intent, ModelState, Op, Refusal, Registry, RegistryError, RegistryInfo, Revision, history,
+    Intent, ModelState, Op, Refusal, Registry, RegistryError, RegistryInfo, Revision, VersionRecord, history,
 };
 
 /// Carries out what the registry says, and knows how old its knowledge is.
@@ -51,6 +54,7 @@ pub struct RegistryDoor {
     events: EventSource,
     catalog: Arc<Catalog>,
     intake: Option<Intake>,
+    images: Option<Images>,
     /// One walk through the whole registry at a time: it reads everything.
     walking: Arc<Semaphore>,
 }
@@ -61,12 +65,17 @@ impl RegistryDoor {
         let events = EventSource::new(Arc::clone(&registry), EVENTS_POLL_INTERVAL, EVENT_STREAMS_MAX);
         let catalog = Arc::new(Catalog::new(Arc::clone(&registry)));
         let walking = Arc::new(Semaphore::new(1));
-        RegistryDoor { registry, follower, events, catalog, intake: None, walking }
+        RegistryDoor { registry, follower, events, catalog, intake: None, images: None, walking }
     }
 
     /// The same, for a server that takes packages.
     pub fn with_intake(self, intake: Intake) -> RegistryDoor {
         RegistryDoor { intake: Some(intake), ..self }
+    }
+
+    /// The same, for a server that makes images.
+    pub fn with_images(self, images: Images) -> RegistryDoor {
+        RegistryDoor { images: Some(images), ..self }
     }
 
     pub(super) fn intake(&self) -> Option<&Intake> {
@@ -79,6 +88,20 @@ impl RegistryDoor {
     /// [`IntakeError`].
     pub fn receive(&self, form: Form, choice: Choice) -> Result<Receiving, IntakeError> {
         self.intake.as_ref().ok_or(IntakeError::Closed)?.begin(form, choice)
+    }
+
+    /// An image that serves a version of `model`.
+    ///
+    /// # Errors
+    /// [`ImageError`].
+    pub async fn image(
+        &self,
+        model: &ModelName,
+        version: Version,
+        record: &VersionRecord,
+    ) -> Result<(Outgoing, OwnedSemaphorePermit), ImageError> {
+        let images = self.images.as_ref().ok_or(ImageError::Closed)?;
+        images.make(self.registry.store(), (model, version), record).await
     }
 
     /// Serves and finds what is known of `model` after a change, without waiting for the next look at the store.
@@ -107,6 +130,11 @@ impl RegistryDoor {
     pub fn walk(&self) -> Option<Walk> {
         let permit = Arc::clone(&self.walking).try_acquire_owned().ok()?;
         Some(Walk { registry: Arc::clone(&self.registry), _permit: permit })
+    }
+
+    /// The public key of what this server signs with.
+    pub fn public_key(&self) -> Option<String> {
+        self.registry.signer().map(|signer| signer.public().to_owned())
     }
 
     /// What happens in the registry, as streams.
@@ -208,6 +236,24 @@ impl Walk {
     /// [`RegistryError`]; what is wrong in the registry is in the report.
     pub async fn verify(self, options: &VerifyOptions) -> Result<VerifyReport, RegistryError> {
         verify::verify(self.registry.store(), options).await
+    }
+
+    /// Changes whose signatures count; for [`KeyChange::Accept`], up to which revision of which model.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn change_keys(
+        self,
+        intent: &Intent,
+        change: KeyChange,
+        up_to: Option<(ModelName, u64)>,
+    ) -> Result<KeyRing, RegistryError> {
+        let store = self.registry.store();
+        let heads = match up_to {
+            Some((model, rev)) => keys::accepted(store, &model, rev).await?,
+            None => verify::heads(&self.registry).await?,
+        };
+        keys::append(store, intent, change, heads, self.registry.signer()).await
     }
 
     /// Deletes what nobody needs.

@@ -149,6 +149,11 @@ impl Registry {
         &self.store
     }
 
+    /// What signs the revisions that this process writes.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.options.signer.as_deref()
+    }
+
     pub(super) fn options(&self) -> &RegistryOptions {
         &self.options
     }
@@ -188,7 +193,7 @@ impl Registry {
     /// [`Refusal::Forbidden`](super::Refusal::Forbidden), or [`RegistryError`] when the keys cannot be read.
     pub(super) async fn check_signer(&self) -> Result<(), RegistryError> {
         let ring = self.keys.newest().await?;
-        Ok(ring.check_writer(self.options.signer.as_deref().map(Signer::id))?)
+        Ok(ring.check_writer(self.signer().map(Signer::id))?)
     }
 
     /// The newest state of `model` that could be verified; before its first revision an empty one. Whether the log goes

@@ -25,6 +25,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::error::{FoldError, Refusal, RegistryError, StoreError};
+use super::ops::check;
+use super::replay::revision_key;
 use super::revision::{Actor, FORMAT, Intent, NO_PREVIOUS, Revision, Signature, sha256_hex};
 use super::sign::{Signer, check_public, is_signed};
 use super::store::Store;
@@ -292,11 +294,26 @@ impl KeySource {
     }
 }
 
-/// Adds a record. `heads` are the newest revisions that there are. `signer` must hold a key that counts, but for the
-/// first record.
+/// Revision `up_to` of `model`, for a record that takes it and those before it as they are.
 ///
 /// # Errors
-/// [`RegistryError`]; [`Refusal`] when it would not be accepted, or another was added meanwhile.
+/// [`Refusal::NotFound`] when there is no such revision: what is written later is not taken as it is.
+pub async fn accepted(
+    store: &Store,
+    model: &ModelName,
+    up_to: u64,
+) -> Result<BTreeMap<ModelName, u64>, RegistryError> {
+    match store.get(&revision_key(model, up_to)).await? {
+        Some(_) => Ok(BTreeMap::from([(model.clone(), up_to)])),
+        None => Err(Refusal::NotFound(format!("'{model}' has no revision {up_to}")).into()),
+    }
+}
+
+/// Adds a record. `heads` are the newest revisions that there are, or those of [`accepted`]. `signer` must hold a key
+/// that counts, but for the first record.
+///
+/// # Errors
+/// [`RegistryError`]; [`Refusal`] when it has no reason, would not be accepted, or another was added meanwhile.
 pub async fn append(
     store: &Store,
     intent: &Intent,
@@ -304,6 +321,10 @@ pub async fn append(
     heads: BTreeMap<ModelName, u64>,
     signer: Option<&Signer>,
 ) -> Result<KeyRing, RegistryError> {
+    check::intent(intent)?;
+    if intent.reason.trim().is_empty() {
+        return Err(Refusal::Invalid("a change of the keys needs a reason".to_owned()).into());
+    }
     let mut ring = KeyRing::default();
     ring.refresh(store).await?;
     let record = KeyRecord {

@@ -1,5 +1,9 @@
 //! The control API on a real server: a package goes in over HTTP, is tried, deployed, asked, found, and comes out again.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use crate::registry_serve::{Golden, House};
@@ -166,5 +170,84 @@ fn webhooks_are_set_listed_and_removed_over_http() {
     assert_eq!(send(&server, "DELETE", "/webhooks/pager", "").0, 404);
     assert_eq!(read(&server, "/webhooks"), json!([]));
     assert_eq!(read(&server, "/registry/keys"), json!({ "records": 0, "required": false, "keys": [] }));
+    server.stop();
+}
+
+/// The headers and the body of an answer of any bytes.
+fn bytes_of(server: &Server, path: &str) -> (String, Vec<u8>) {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(&server.http).unwrap();
+    let address = &server.http;
+    write!(stream, "GET /api/v1{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|part| part == b"\r\n\r\n").unwrap() + 4;
+    let body = answer.split_off(end);
+    (String::from_utf8(answer).unwrap(), body)
+}
+
+/// Files by their paths below `folder`.
+fn tree(folder: &std::path::Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).unwrap().map(Result::unwrap) {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => {
+                    let content = std::fs::read(&path).unwrap();
+                    files.insert(path.strip_prefix(folder).unwrap().to_owned(), content);
+                }
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn a_version_comes_out_as_the_command_line_writes_it() {
+    let house = House::open();
+    let server = house.server("a");
+    let tar = "content-type: application/x-tar\r\n";
+    let made = sent(&server, "/models/digits/versions", tar, &package("2", "a card"), 201);
+    let (head, files) = bytes_of(&server, "/models/digits/versions/4/package");
+    assert!(head.contains(&format!("content-length: {}\r\n", files.len())), "{head}");
+    assert!(head.contains(&format!("etag: {}\r\n", json!(made["digest"]))), "{head}");
+    assert!(head.contains("filename=\"digits-4.tar\""), "{head}");
+    // It is what a registration takes, here or elsewhere.
+    let copy = sent(&server, "/models/copy/versions", tar, &files, 201);
+    assert_eq!((&copy["version"], &copy["digest"]), (&json!(1), &made["digest"]), "{copy}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let weir = |args: &[&str], output: &std::path::Path| {
+        let registry = house.location();
+        let run = std::process::Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(args)
+            .args([
+                OsStr::new("--output"),
+                output.as_os_str(),
+                OsStr::new("--registry"),
+                registry.as_os_str(),
+            ])
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    };
+    for (form, args) in [
+        ("files", &["pull", "digits@4"][..]),
+        ("triton", &["export", "digits@4", "--format", "triton"]),
+        ("oci", &["export", "digits@4", "--format", "oci"]),
+    ] {
+        let (_, stream) = bytes_of(&server, &format!("/models/digits/versions/4/package?format={form}"));
+        let (here, there) = (folder.path().join(form), folder.path().join(format!("{form}-cli")));
+        tar::Archive::new(&*stream).unpack(&here).unwrap();
+        weir(args, &there);
+        let (here, there) = (tree(&here), tree(&there));
+        assert_eq!(here.keys().collect::<Vec<_>>(), there.keys().collect::<Vec<_>>(), "{form}");
+        assert!(here == there, "{form}");
+    }
+    let refused = json_of(get(&server.http, "/api/v1/models/digits/versions/4/package?format=zip"), 400);
+    assert!(refused["error"].as_str().unwrap().contains("triton"), "{refused}");
+    assert_eq!(get(&server.http, "/api/v1/models/digits/versions/9/package").unwrap().0, 404);
     server.stop();
 }

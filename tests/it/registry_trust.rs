@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir::model::{ModelName, Version};
 use weir::registry::record::{ModelRef, OnnxRecord, ValidationRecord};
 use weir::registry::{
@@ -392,6 +392,75 @@ fn a_server_signs_what_is_changed_through_it() {
     assert_eq!(fixture.json(&["audit", "verify"])["signed"], 2);
     flip(&fixture.revision("digits", 8), "a test", "a tset");
     fixture.is_bad(&["audit", "verify"], "revision 8: its signature is wrong");
+}
+
+#[test]
+fn keys_are_changed_through_a_server_that_holds_one() {
+    let fixture = Fixture::new();
+    let (key, other) = (fixture.beside("key.pem"), fixture.beside("other.pem"));
+    let new = |file: &str| {
+        let made = Command::new(env!("CARGO_BIN_EXE_weir")).args(["keys", "new", file]).output().unwrap();
+        let said = String::from_utf8(made.stdout).unwrap();
+        let words: Vec<&str> = said.split_whitespace().collect();
+        (words[1].to_owned(), words[3].to_owned())
+    };
+    let ((id, _), (other_id, other_public)) = (new(&key), new(&other));
+    let (root, cache) = (fixture.root(), fixture.beside("cache"));
+    let common = ["--registry", root.to_str().unwrap(), "--registry-deployment", "none"];
+    let common = [&common[..], &["--registry-cache-dir", &cache]].concat();
+    let start = |more: &[&str]| {
+        let server = Server::start(&[&common[..], more].concat());
+        until("the registry is reached", || {
+            get(&server.http, "/api/v1/registry/keys").is_ok_and(|(status, _)| status == 200)
+        });
+        server
+    };
+    let ask = |server: &Server, path: &str, body: Value| {
+        let path = format!("/api/v1/registry/keys{path}");
+        let (status, answer) = post(&server.http, &path, "", body.to_string().as_bytes()).unwrap();
+        (status, serde_json::from_str::<Value>(&answer).unwrap())
+    };
+    let server = start(&["--registry-signing-key", &key]);
+    let (status, answer) = ask(&server, "", json!({}));
+    assert!(status == 400 && answer["error"].as_str().unwrap().contains("reason"), "{answer}");
+    let (status, answer) = ask(&server, "", json!({"reason": "sign from now on"}));
+    assert_eq!((status, &answer["keys"][0]["key"]), (200, &json!(id)), "{answer}");
+    let (status, answer) = ask(&server, "", json!({"ed25519": "AAAA", "reason": "no key"}));
+    assert!(status == 400 && answer["error"].as_str().unwrap().contains("ed25519"), "{answer}");
+    let (status, answer) = ask(&server, "", json!({"ed25519": other_public, "reason": "the build server"}));
+    assert_eq!((status, &answer["records"], &answer["required"]), (200, &json!(2), &json!(true)));
+    let (status, answer) = ask(&server, "/accept", json!({"model": "digits", "up_to": 7, "reason": "early"}));
+    assert_eq!((status, &answer["code"]), (404, &json!("not_found")), "there is no such revision");
+    let (status, _) = ask(&server, "/accept", json!({"model": "digits", "up_to": 6, "reason": "checked"}));
+    assert_eq!(status, 200);
+    drop(server);
+
+    // A server without a key that counts has nothing to sign with.
+    let unsigned = start(&[]);
+    let (status, answer) = ask(&unsigned, "", json!({"ed25519": other_public, "reason": "again"}));
+    assert!((400..500).contains(&status), "{answer}");
+    drop(unsigned);
+    let server = start(&["--registry-signing-key", &other]);
+    let revoked = delete(&server, &format!("/api/v1/registry/keys/{id}"), "{\"reason\": \"laptop lost\"}");
+    assert_eq!(revoked["keys"].as_array().unwrap().len(), 2);
+    let counts = |key: &Value| key["key"] == json!(other_id) && key["revoked"] == json!(false);
+    assert!(revoked["keys"].as_array().unwrap().iter().any(counts), "{revoked}");
+    let (_, listed, _) = fixture.weir(&["keys", "ls"]);
+    assert!(listed.contains(&format!("{id}  revoked")), "{listed}");
+    assert_eq!(fixture.json(&["audit", "verify"])["key_records"], 4);
+}
+
+/// The JSON that answers a DELETE.
+fn delete(server: &Server, path: &str, body: &str) -> Value {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(&server.http).unwrap();
+    let (address, len) = (&server.http, body.len());
+    let head = format!("DELETE {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    write!(stream, "{head}content-length: {len}\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}"))
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! `weir keys`: who signs revisions.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,7 +13,7 @@ use serde_json::json;
 use super::common::{ChangeArgs, RegistryArgs, block, show};
 use super::exit::Failure;
 use crate::model::ModelName;
-use crate::registry::keys::{KeyChange, KeyRing, append};
+use crate::registry::keys::{KeyChange, KeyRing, accepted, append};
 use crate::registry::ops::check::shown;
 use crate::registry::sign::{Signer, check_public};
 use crate::registry::verify::heads;
@@ -98,8 +97,7 @@ impl KeysCommand {
                 write(&args.change, KeyChange::Revoke { key: args.key.clone() }, None).await
             }),
             KeysCommand::Accept(args) => block(args.change.registry.json, async {
-                let heads = BTreeMap::from([(args.model.clone(), args.up_to)]);
-                write(&args.change, KeyChange::Accept {}, Some(heads)).await
+                write(&args.change, KeyChange::Accept {}, Some((&args.model, args.up_to))).await
             }),
         }
     }
@@ -121,16 +119,13 @@ fn new(args: &NewArgs) -> Result<(), Failure> {
 async fn write(
     args: &ChangeArgs,
     change: KeyChange,
-    of: Option<BTreeMap<ModelName, u64>>,
+    up_to: Option<(&ModelName, u64)>,
 ) -> Result<(), Failure> {
     let intent = args.intent();
-    if intent.reason.trim().is_empty() {
-        return Err(Failure::usage("a reason is needed: --reason".to_owned()));
-    }
     let signer = args.registry.signer()?;
     let registry = args.registry.open_or_make().await?;
-    let heads = match of {
-        Some(heads) => heads,
+    let heads = match up_to {
+        Some((model, rev)) => accepted(registry.store(), model, rev).await?,
         None => heads(&registry).await?,
     };
     let ring = append(registry.store(), &intent, change, heads, signer.as_deref()).await?;

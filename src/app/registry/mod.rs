@@ -18,7 +18,7 @@ mod gc;
 mod keys;
 mod lineage;
 mod log;
-mod program;
+pub(super) mod program;
 mod pull;
 mod register;
 mod search;

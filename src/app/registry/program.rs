@@ -26,6 +26,11 @@ pub(super) fn other(binary: &Path) -> anyhow::Result<Program> {
 /// This program.
 pub(super) fn this(settings: &Settings) -> anyhow::Result<Program> {
     let _runtime = start_runtime(&runtime(settings)?)?;
+    running()
+}
+
+/// This program, which has opened ONNX Runtime.
+pub(in crate::app) fn running() -> anyhow::Result<Program> {
     let (architecture, loader) = machine()?;
     let maps =
         std::fs::read_to_string("/proc/self/maps").context("cannot read which libraries are needed")?;

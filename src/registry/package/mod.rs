@@ -3,7 +3,7 @@
 //! ```text
 //! file | folder | Triton model | MLflow model ──► folder ──► Package ──► upload ──► blobs + VersionRecord
 //! s3:// az:// gs:// ──► remote (downloaded) ────────┘                                 │
-//!                                                          pull, triton, oci ◄────────┘
+//!                                       outgoing (tar) ◄── pull, triton, oci ◄────────┘
 //! ```
 //!
 //! Nothing here opens a model. What a package says is believed only after `control::register` has had it tried.
@@ -14,6 +14,7 @@ pub mod holds;
 pub mod incoming;
 mod mlflow;
 pub mod oci;
+pub mod outgoing;
 pub mod pull;
 pub mod remote;
 mod source;

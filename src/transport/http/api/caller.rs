@@ -81,6 +81,12 @@ impl Caller {
         Ok(Intent { actor: self.actor(), reason, request_id: self.request_id, if_match: self.if_match? })
     }
 
+    /// Who changes something of the whole registry as `role`, and why.
+    pub(super) fn intent_for_all(self, role: Role, reason: String) -> Result<Intent, ApiError> {
+        self.require(role)?;
+        Ok(Intent { actor: self.actor(), reason, request_id: self.request_id, if_match: None })
+    }
+
     /// Whether this server may be told by the caller how to treat `model`.
     pub(super) fn require_for(&self, role: Role, model: &str) -> Result<(), ApiError> {
         Ok(self.who.require(role, Some(model))?)

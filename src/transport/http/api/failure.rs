@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use crate::access::AuthError;
 use crate::control::ControlError;
+use crate::control::images::ImageError;
 use crate::control::intake::IntakeError;
 use crate::control::register::RegisterError;
 use crate::error::{Code, Coded};
@@ -107,6 +108,15 @@ impl From<IntakeError> for ApiError {
                 ApiError::from(Failure::from(&error))
             }
         }
+    }
+}
+
+impl From<ImageError> for ApiError {
+    fn from(error: ImageError) -> ApiError {
+        if error.code() == Code::Internal {
+            tracing::warn!(%error, "a package was not sent");
+        }
+        ApiError::from(Failure::from(&error))
     }
 }
 

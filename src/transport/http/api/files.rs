@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use http::HeaderValue;
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS};
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::ToSchema;
 
@@ -85,10 +86,7 @@ pub(super) async fn file(
     check_record(record).map_err(|_| damaged())?;
     let missing = || ApiError::not_found("the version has no such file");
     let file = record.files.iter().find(|file| file.path == path).ok_or_else(missing)?;
-    let permit = Arc::clone(&state.downloads).try_acquire_owned();
-    let full =
-        |_| ApiError::new(Code::ResourceExhausted, format!("{DOWNLOADS_MAX} files are being sent already"));
-    let permit = permit.map_err(full)?;
+    let permit = download(&state)?;
     let store = state.control.registry()?.inner().store().clone();
     let pieces = blobs::read_pieces(&store, file).await.map_err(RegistryError::from)?;
     let shown = format!("{model}@{number}: {path}");
@@ -110,11 +108,19 @@ pub(super) async fn file(
     Ok(response)
 }
 
+/// Room for something that is sent.
+pub(super) fn download(state: &ApiState) -> Result<OwnedSemaphorePermit, ApiError> {
+    let full =
+        |_| ApiError::new(Code::ResourceExhausted, format!("{DOWNLOADS_MAX} files are being sent already"));
+    Arc::clone(&state.downloads).try_acquire_owned().map_err(full)
+}
+
 fn damaged() -> ApiError {
     ApiError::new(Code::FailedPrecondition, "the version's list of files is damaged")
 }
 
-async fn find(
+/// The version that the address names, for a caller who may read it.
+pub(super) async fn find(
     state: &ApiState,
     caller: &Caller,
     model: &str,

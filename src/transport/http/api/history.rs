@@ -221,8 +221,9 @@ pub(super) async fn verify(
     Ok(json(&Verified { ok: report.findings.is_empty(), report }))
 }
 
-fn busy() -> ApiError {
-    ApiError::new(Code::ResourceExhausted, "a verification or collection goes on already: try again later")
+pub(super) fn busy() -> ApiError {
+    let message = "a verification, collection or change of keys goes on already: try again later";
+    ApiError::new(Code::ResourceExhausted, message)
 }
 
 /// What may go.

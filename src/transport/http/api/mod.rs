@@ -16,7 +16,9 @@ mod feedback;
 mod files;
 mod find;
 mod history;
+mod keys;
 mod monitoring;
+mod package;
 mod performance;
 mod read;
 mod register;
@@ -94,7 +96,9 @@ struct Base;
 fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Base::openapi())
         .routes(routes!(read::registry))
-        .routes(routes!(read::keys))
+        .routes(routes!(keys::list, keys::add))
+        .routes(routes!(keys::accept))
+        .routes(routes!(keys::revoke))
         .routes(routes!(read::replicas))
         .routes(routes!(read::refresh))
         .routes(routes!(history::anchors))
@@ -108,6 +112,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(register::register))
         .routes(routes!(read::version, change::describe_version, change::delete_version))
         .routes(routes!(files::files))
+        .routes(routes!(package::package))
         // Described in `Base`: the document has no word for a name with slashes.
         .route(files::FILE_PATH, get(files::file))
         .routes(routes!(history::lineage))

@@ -5,7 +5,6 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -14,7 +13,6 @@ use super::caller::{Caller, json, json_at, model_name};
 use super::failure::{ApiError, ErrorBody};
 use crate::access::Role;
 use crate::model::Version;
-use crate::registry::keys::KeyRing;
 use crate::registry::leases::Lease;
 use crate::registry::ops::check;
 use crate::registry::{Revision, VersionState};
@@ -49,30 +47,6 @@ pub(super) async fn registry(State(state): State<ApiState>, caller: Caller) -> R
         deployment: door.deployment().map(str::to_owned),
         staleness_s: door.staleness().map(|age| age.as_secs_f64()),
     }))
-}
-
-/// Whose signatures count.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct KeysView {
-    /// Changes of the keys so far.
-    records: u64,
-    /// Whether revisions must be signed.
-    required: bool,
-    /// By id: the public key in base64, when, by whom and why it was added, and whether it was revoked.
-    #[schema(value_type = Vec<Object>)]
-    keys: Vec<Value>,
-}
-
-/// List the keys whose signatures count
-///
-/// Keys are changed on the command line only, by who holds one of them: a credential of this server is not enough.
-#[utoipa::path(get, path = "/api/v1/registry/keys", tag = "history",
-    responses((status = 200, body = KeysView), (status = "4XX", body = ErrorBody)))]
-pub(super) async fn keys(State(state): State<ApiState>, caller: Caller) -> Result<Response, ApiError> {
-    caller.read(&state, None)?;
-    let mut ring = KeyRing::default();
-    ring.refresh(state.control.registry()?.inner().store()).await?;
-    Ok(json(&KeysView { records: ring.number, required: ring.is_required(), keys: ring.shown() }))
 }
 
 /// Servers that follow the registry.

@@ -210,6 +210,9 @@ async fn others_read_and_change_nothing() {
     api.check(Method::POST, "/registry/gc", json!({"dry_run": true}), 403).await;
     api.check(Method::POST, "/registry/verify", json!({}), 403).await;
     api.check(Method::POST, "/registry/verify", json!({"model": "digits"}), 200).await;
+    api.check(Method::POST, "/registry/keys", json!({"ed25519": "AAAA", "reason": "r"}), 403).await;
+    api.check(Method::POST, "/registry/keys/accept", json!({"model": "digits", "up_to": 1}), 403).await;
+    api.check(Method::DELETE, "/registry/keys/0123456789abcdef", json!({"reason": "r"}), 403).await;
     api.check(Method::GET, "/search", Value::Null, 200).await;
     api.check(Method::GET, "/models/digits/audit", Value::Null, 200).await;
     let refused = api.ask(Method::POST, "/models/digits/versions", &[ONNX], "model").await;
