@@ -145,6 +145,7 @@ impl House {
                     aliases: ["candidate", "challenger", "champion"]
                         .map(|alias| (alias.to_owned(), version(main)))
                         .into(),
+                    revision: 1,
                 },
                 attempt: 0,
                 required: false,

@@ -1,17 +1,17 @@
 //! From observations to Arrow record batches, a column at a time.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::types::UInt64Type;
-use arrow_array::{ArrayRef, FixedSizeListArray, ListArray, PrimitiveArray, RecordBatch, StructArray};
+use arrow_array::{ArrayRef, FixedSizeListArray, ListArray, RecordBatch};
 use arrow_array::{Float64Array, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array};
 use arrow_buffer::{NullBuffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, Field};
-use sha2::{Digest, Sha256};
 
-use super::privacy::{Hasher, Policy, hex};
-use super::schema::{ColumnPlan, FIXED, Form, Plan, VALUE_BYTES_MAX, reference_fields};
+use super::large::{LargeValues, joined};
+use super::privacy::{Hasher, Policy};
+use super::schema::{ColumnPlan, FIXED, Form, Plan, VALUE_BYTES_MAX};
 use super::values::Values;
 use crate::infer::Observation;
 use crate::model::features::Side;
@@ -31,6 +31,8 @@ pub(super) struct Rows {
     plan: Arc<Plan>,
     hasher: Hasher,
     fixed: FixedColumns,
+    /// Of each header the values, one for each request.
+    attributes: Vec<Vec<Option<String>>>,
     columns: Vec<Column>,
     rows: usize,
     bytes: usize,
@@ -41,10 +43,12 @@ pub(super) struct Rows {
 impl Rows {
     pub(super) fn new(plan: Arc<Plan>, hasher: Hasher) -> Rows {
         let columns = plan.columns.iter().map(Column::new).collect();
+        let attributes = vec![Vec::new(); plan.attributes.len()];
         Rows {
             plan,
             hasher,
             fixed: FixedColumns::default(),
+            attributes,
             columns,
             rows: 0,
             bytes: 0,
@@ -71,12 +75,20 @@ impl Rows {
     pub(super) fn append(&mut self, observation: &Observation, labels: Labels<'_>) -> u64 {
         let rows = observation.rows;
         self.fixed.append(observation, labels, &self.hasher, self.plan.id.version.get());
+        let sent = observation.attributes.as_deref().unwrap_or_default();
+        for (values, (header, policy)) in self.attributes.iter_mut().zip(&self.plan.attributes) {
+            let value = sent.iter().find(|(name, _)| name == header);
+            values.push(value.and_then(|(_, value)| policy.text(value.as_bytes())).map(Cow::into_owned));
+        }
         let mut oversize = 0;
         for (column, plan) in self.columns.iter_mut().zip(&self.plan.columns) {
             let tensor = match plan.side {
                 Side::Input => observation.inputs.get(plan.tensor).and_then(Option::as_ref),
                 Side::Output => observation.outputs.get(plan.tensor),
             };
+            // A tensor that is small has no large row.
+            let tensor =
+                tensor.filter(|tensor| plan.form != Form::Overflow || tensor.data().len() > VALUE_BYTES_MAX);
             match tensor.and_then(|tensor| View::new(tensor, plan, rows)) {
                 Some(view) => oversize += column.append(plan, &view, rows),
                 None => (0..rows).for_each(|_| column.append_null(plan)),
@@ -94,8 +106,13 @@ impl Rows {
     /// # Errors
     /// When columns and schema disagree: a defect of this program. The rows are gone all the same.
     pub(super) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
-        let mut arrays = self.fixed.finish();
+        let requests = std::mem::take(&mut self.fixed.rows);
+        let mut arrays = self.fixed.finish(&requests);
         debug_assert_eq!(arrays.len(), FIXED);
+        for values in &mut self.attributes {
+            let values = std::mem::take(values);
+            arrays.push(Arc::new(StringArray::from_iter(spread(&values, &requests).map(Option::as_deref))));
+        }
         arrays.extend(
             self.columns.iter_mut().zip(&self.plan.columns).map(|(column, plan)| column.finish(plan)),
         );
@@ -112,6 +129,7 @@ struct FixedColumns {
     rows: Vec<usize>,
     ts_us: Vec<i64>,
     version: Vec<u64>,
+    alias_rev: Vec<Option<u64>>,
     route: Vec<&'static str>,
     protocol: Vec<&'static str>,
     status: Vec<&'static str>,
@@ -130,7 +148,9 @@ impl FixedColumns {
         self.rows.push(observation.rows);
         self.ts_us.push(labels.ts_us);
         self.version.push(version);
-        self.route.push(observation.route.as_str());
+        let revision = observation.choice.revision;
+        self.alias_rev.push((revision > 0).then_some(revision));
+        self.route.push(observation.choice.route.as_str());
         self.protocol.push(observation.protocol.as_str());
         self.status.push(observation.failure.map_or("ok", crate::error::Code::as_str));
         self.latency_us.push(micros(observation.latency));
@@ -141,12 +161,14 @@ impl FixedColumns {
         self.key_hash.push((!key.is_empty()).then(|| hasher.hash(key.as_bytes())));
     }
 
-    fn finish(&mut self) -> Vec<ArrayRef> {
+    /// The columns, with each request's values once for each of its `rows`.
+    fn finish(&mut self, rows: &[usize]) -> Vec<ArrayRef> {
         let FixedColumns {
             request_id,
-            rows,
+            rows: _,
             ts_us,
             version,
+            alias_rev,
             route,
             protocol,
             status,
@@ -158,21 +180,22 @@ impl FixedColumns {
         } = std::mem::take(self);
         let row = rows.iter().flat_map(|rows| (0u32..).take(*rows));
         vec![
-            Arc::new(StringArray::from_iter_values(spread(&request_id, &rows))),
+            Arc::new(StringArray::from_iter_values(spread(&request_id, rows))),
             Arc::new(UInt32Array::from_iter_values(row)),
             Arc::new(
-                TimestampMicrosecondArray::from_iter_values(spread(&ts_us, &rows).copied())
+                TimestampMicrosecondArray::from_iter_values(spread(&ts_us, rows).copied())
                     .with_timezone("UTC"),
             ),
-            Arc::new(UInt64Array::from_iter_values(spread(&version, &rows).copied())),
-            Arc::new(StringArray::from_iter_values(spread(&route, &rows))),
-            Arc::new(StringArray::from_iter_values(spread(&protocol, &rows))),
-            Arc::new(StringArray::from_iter_values(spread(&status, &rows))),
-            Arc::new(UInt64Array::from_iter_values(spread(&latency_us, &rows).copied())),
-            Arc::new(UInt64Array::from_iter_values(spread(&queue_us, &rows).copied())),
-            Arc::new(UInt32Array::from_iter_values(spread(&batch_size, &rows).copied())),
-            Arc::new(Float64Array::from_iter_values(spread(&weight, &rows).copied())),
-            Arc::new(StringArray::from_iter(spread(&key_hash, &rows).map(Option::as_deref))),
+            Arc::new(UInt64Array::from_iter_values(spread(&version, rows).copied())),
+            Arc::new(UInt64Array::from_iter(spread(&alias_rev, rows).copied())),
+            Arc::new(StringArray::from_iter_values(spread(&route, rows))),
+            Arc::new(StringArray::from_iter_values(spread(&protocol, rows))),
+            Arc::new(StringArray::from_iter_values(spread(&status, rows))),
+            Arc::new(UInt64Array::from_iter_values(spread(&latency_us, rows).copied())),
+            Arc::new(UInt64Array::from_iter_values(spread(&queue_us, rows).copied())),
+            Arc::new(UInt32Array::from_iter_values(spread(&batch_size, rows).copied())),
+            Arc::new(Float64Array::from_iter_values(spread(&weight, rows).copied())),
+            Arc::new(StringArray::from_iter(spread(&key_hash, rows).map(Option::as_deref))),
         ]
     }
 }
@@ -216,6 +239,14 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The elements as the protocol sends them; one text as it is.
+    fn raw(&self, elements: Range<usize>) -> Cow<'a, [u8]> {
+        match self.size {
+            0 => joined(self.texts.get(elements).unwrap_or_default()),
+            _ => Cow::Borrowed(self.numbers(elements)),
+        }
+    }
+
     fn numbers(&self, elements: Range<usize>) -> &'a [u8] {
         self.data.get(elements.start * self.size..elements.end * self.size).unwrap_or_default()
     }
@@ -225,8 +256,8 @@ impl<'a> View<'a> {
 #[derive(Debug)]
 struct Column {
     values: Values,
-    /// Of a reference: the sizes.
-    sizes: Vec<u64>,
+    /// Instead of values, where they are large.
+    large: Option<LargeValues>,
     /// Of a list: where each row ends.
     ends: Vec<i32>,
     nulls: NullBufferBuilder,
@@ -234,11 +265,12 @@ struct Column {
 
 impl Column {
     fn new(plan: &ColumnPlan) -> Column {
-        let values = match plan.form {
-            Form::Reference => Values::text(),
-            _ => Values::new(plan.dtype, &plan.policy),
-        };
-        Column { values, sizes: Vec::new(), ends: vec![0], nulls: NullBufferBuilder::new(0) }
+        Column {
+            values: Values::new(plan.dtype, &plan.policy),
+            large: plan.form.is_large().then(LargeValues::new),
+            ends: vec![0],
+            nulls: NullBufferBuilder::new(0),
+        }
     }
 
     fn append(&mut self, plan: &ColumnPlan, view: &View<'_>, rows: usize) -> u64 {
@@ -268,22 +300,21 @@ impl Column {
         let begin = row * view.per_row;
         let elements = match plan.form {
             Form::Scalar(at) => begin + at..begin + at + 1,
-            Form::Fixed(_) | Form::List | Form::Reference => begin..begin + view.per_row,
+            _ => begin..begin + view.per_row,
         };
-        if plan.form == Form::Reference {
-            let data = view.numbers(elements);
-            let hash = match &plan.policy {
-                Policy::Hmac(hasher) => hasher.hash(data),
-                _ => hex(&Sha256::digest(data)),
-            };
-            self.values.push_text(&hash);
-            self.sizes.push(data.len() as u64);
-            self.nulls.append_non_null();
+        let is_large = view.bytes(elements.clone()) > VALUE_BYTES_MAX;
+        if let Some(large) = &mut self.large {
+            if plan.form == Form::Overflow && !is_large {
+                self.append_null(plan);
+            } else {
+                large.push(&view.raw(elements), &plan.policy);
+                self.nulls.append_non_null();
+            }
             return 0;
         }
-        if view.bytes(elements.clone()) > VALUE_BYTES_MAX {
+        if is_large {
             self.append_null(plan);
-            return 1;
+            return u64::from(!plan.overflows);
         }
         let mut is_null = false;
         if plan.dtype == DataType::Bytes {
@@ -306,9 +337,10 @@ impl Column {
             Form::Scalar(_) => self.values.pad(1),
             Form::Fixed(count) => self.values.pad(count),
             Form::List => {}
-            Form::Reference => {
-                self.values.pad(1);
-                self.sizes.push(0);
+            Form::Reference | Form::Overflow => {
+                if let Some(large) = &mut self.large {
+                    large.pad();
+                }
             }
         }
         self.end_row();
@@ -339,11 +371,7 @@ impl Column {
                     nulls,
                 ))
             }
-            Form::Reference => {
-                let sizes = PrimitiveArray::<UInt64Type>::from(std::mem::take(&mut self.sizes));
-                let arrays = vec![self.values.finish(None), Arc::new(sizes) as ArrayRef];
-                Arc::new(StructArray::new(reference_fields(), arrays, nulls))
-            }
+            Form::Reference | Form::Overflow => self.large.get_or_insert_with(LargeValues::new).finish(nulls),
         }
     }
 }

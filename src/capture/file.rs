@@ -16,7 +16,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
-use super::wal;
+use super::{large, wal};
 
 /// The metadata that names the segment a file was made of.
 pub(super) const SEGMENT_KEY: &str = "weir.segment";
@@ -41,10 +41,12 @@ fn properties(schema: &Schema, segment: &str) -> WriterProperties {
         .build()
 }
 
-/// Makes the file of the segment at `from`, whole or not at all. Made twice of the same segment, it is the same.
-pub(super) fn convert(from: &Path, to: &Path, segment: &str) -> Result<(), ParquetError> {
+/// Makes the file of the segment at `from`, whole or not at all; its large values are to lie in `values`. Made twice of the
+/// same segment, it is the same.
+pub(super) fn convert(from: &Path, to: &Path, segment: &str, values: &str) -> Result<(), ParquetError> {
     let next = to.with_extension("next");
-    let made = File::create(&next).map_err(ParquetError::from).and_then(|file| make(from, file, segment));
+    let made =
+        File::create(&next).map_err(ParquetError::from).and_then(|file| make(from, file, segment, values));
     // What is not whole only takes room.
     made.and_then(|file| Ok(file.sync_all()?)).inspect_err(|_| drop(std::fs::remove_file(&next)))?;
     std::fs::rename(&next, to)?;
@@ -53,13 +55,14 @@ pub(super) fn convert(from: &Path, to: &Path, segment: &str) -> Result<(), Parqu
 }
 
 /// The same bytes, where the disk has no room for them. A segment is bounded, and so is its file.
-pub(super) fn convert_in_memory(from: &Path, segment: &str) -> Result<Bytes, ParquetError> {
-    make(from, Vec::new(), segment).map(Bytes::from)
+pub(super) fn convert_in_memory(from: &Path, segment: &str, values: &str) -> Result<Bytes, ParquetError> {
+    make(from, Vec::new(), segment, values).map(Bytes::from)
 }
 
 /// Writes the rows of the segment at `from` to `sink`, which is returned.
-fn make<W: io::Write + Send>(from: &Path, sink: W, segment: &str) -> Result<W, ParquetError> {
-    let mut batches = wal::batches(from)?.peekable();
+fn make<W: io::Write + Send>(from: &Path, sink: W, segment: &str, values: &str) -> Result<W, ParquetError> {
+    let named = |batch: Result<RecordBatch, ArrowError>| large::named(&batch?, values);
+    let mut batches = wal::batches(from)?.1.map(named).peekable();
     let Some(Ok(first)) = batches.peek() else {
         return match batches.next() {
             Some(Err(error)) => Err(error.into()),

@@ -45,6 +45,7 @@ mod manifest;
 mod ship;
 mod reader;
 mod json;
+mod large;
 mod export;
 mod retention;
 mod metrics;

@@ -1,5 +1,6 @@
 //! Deleting from the store: files that are too old, and the rows of one key.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -12,6 +13,7 @@ use parquet::file::metadata::KeyValue;
 use sha2::{Digest, Sha256};
 
 use super::file::{self, DELETED_KEY};
+use super::large;
 use super::manifest::ROOT;
 use super::privacy::hex;
 use super::reader::{CapturedFile, Filter, Reader};
@@ -51,7 +53,8 @@ pub struct Deleted {
     pub files: u64,
 }
 
-/// Deletes the rows of `key_hash` from the files that `filter` lets through. Each file is replaced in one step by one
+/// Deletes the rows of `key_hash`, and the large values that no other row of their file names, from the files that `filter`
+/// lets through. Each file is replaced in one step by one
 /// without them; its manifest follows, and says so.
 ///
 /// # Errors
@@ -72,15 +75,25 @@ pub async fn delete_key(
         let segment = opened.segment().unwrap_or_default().to_owned();
         let before: u64 = opened.value(DELETED_KEY).and_then(|rows| rows.parse().ok()).unwrap_or(0);
         let (mut kept, mut gone, mut left) = (Vec::new(), 0, 0);
+        let (mut named, mut still_named) = (BTreeSet::new(), BTreeSet::new());
         for batch in opened.batches {
             let batch = batch.map_err(|error| damaged(error.to_string()))?;
             let parts = without(&batch, key_hash);
+            named.extend(large::uris(&batch));
+            still_named.extend(parts.iter().flat_map(large::uris));
             let rows: usize = parts.iter().map(RecordBatch::num_rows).sum();
             gone += (batch.num_rows() - rows) as u64;
             left += rows as u64;
             kept.extend(parts);
         }
         if gone > 0 {
+            // Before the rows, so that whoever tries again still finds what they name.
+            for uri in named.difference(&still_named) {
+                match store.delete(&Key::from(uri.as_str())).await {
+                    Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                    Err(error) => return Err(CaptureError::store(uri)(error)),
+                }
+            }
             metadata.retain(|pair| pair.key != DELETED_KEY);
             metadata.push(KeyValue::new(DELETED_KEY.to_owned(), (before + gone).to_string()));
             let bytes =

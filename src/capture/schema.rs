@@ -6,14 +6,16 @@
 //! | several, which the configuration names | a scalar for each name |
 //! | several | a fixed-size list |
 //! | a number that can differ | a list |
-//! | more than [`VALUE_BYTES_MAX`] | what it was: `{sha256, bytes}` |
+//! | always more than [`VALUE_BYTES_MAX`] | where it is: `{sha256, bytes, uri}` |
+//! | seldom more | null, and where it is in a column beside, `in.x.large` |
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow_schema::{DataType as ArrowType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType as ArrowType, Field, Schema, SchemaRef, TimeUnit};
 use sha2::{Digest, Sha256};
 
+use super::large::logged_fields;
 use super::privacy::{Hasher, Policy, hex};
 use super::settings::CaptureError;
 use super::values::Values;
@@ -38,12 +40,21 @@ pub(super) enum Form {
     Fixed(usize),
     /// All of them.
     List,
-    /// Their hash and size.
+    /// Their hash and size, and where they are.
     Reference,
+    /// The same for rows that are too large for the column before it; null for others.
+    Overflow,
+}
+
+impl Form {
+    /// Whether the column has large values.
+    pub(super) fn is_large(self) -> bool {
+        matches!(self, Form::Reference | Form::Overflow)
+    }
 }
 
 /// One column of a tensor.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ColumnPlan {
     pub(super) side: Side,
     /// The tensor's position in the signature.
@@ -53,6 +64,8 @@ pub(super) struct ColumnPlan {
     pub(super) elements: Option<usize>,
     pub(super) form: Form,
     pub(super) policy: Policy,
+    /// Whether rows that are too large for it stand in a column beside it.
+    pub(super) overflows: bool,
 }
 
 /// How the rows of a version are written, until its configuration changes.
@@ -61,12 +74,14 @@ pub(super) struct Plan {
     pub(super) id: ModelId,
     /// The schema with the files' metadata.
     pub(super) schema: SchemaRef,
-    /// The columns after the first [`FIXED`].
+    /// Headers of requests: the columns after the first [`FIXED`].
+    pub(super) attributes: Vec<(Arc<str>, Policy)>,
+    /// The columns after those.
     pub(super) columns: Vec<ColumnPlan>,
 }
 
-/// Columns that every file has, before those of the tensors.
-pub(super) const FIXED: usize = 12;
+/// Columns that every file has, before those of the headers and of the tensors.
+pub(super) const FIXED: usize = 13;
 
 fn fixed_fields() -> Vec<Field> {
     let of = |name: &str, kind| Field::new(name, kind, false);
@@ -75,6 +90,7 @@ fn fixed_fields() -> Vec<Field> {
         of("row", ArrowType::UInt32),
         of("ts_us", ArrowType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
         of("model_version", ArrowType::UInt64),
+        Field::new("alias_rev", ArrowType::UInt64, true),
         of("route", ArrowType::Utf8),
         of("protocol", ArrowType::Utf8),
         of("status", ArrowType::Utf8),
@@ -84,14 +100,6 @@ fn fixed_fields() -> Vec<Field> {
         of("sample_weight", ArrowType::Float64),
         Field::new("key_hash", ArrowType::Utf8, true),
     ]
-}
-
-/// The fields of a value by reference.
-pub(super) fn reference_fields() -> Fields {
-    Fields::from(vec![
-        Field::new("sha256", ArrowType::Utf8, false),
-        Field::new("bytes", ArrowType::UInt64, false),
-    ])
 }
 
 impl Plan {
@@ -112,6 +120,7 @@ impl Plan {
             fields: fixed_fields(),
             columns: Vec::new(),
         };
+        let attributes = building.attributes()?;
         let signature = &version.signature;
         for (side, specs) in [(Side::Input, &signature.inputs), (Side::Output, &signature.outputs)] {
             for (tensor, spec) in specs.iter().enumerate() {
@@ -129,7 +138,7 @@ impl Plan {
             ("weir.writer".to_owned(), format!("weir {}", env!("CARGO_PKG_VERSION"))),
         ]);
         let schema = Arc::new(Schema::new_with_metadata(building.fields, metadata));
-        Ok(Plan { id: version.id.clone(), schema, columns: building.columns })
+        Ok(Plan { id: version.id.clone(), schema, attributes, columns: building.columns })
     }
 }
 
@@ -154,6 +163,17 @@ struct Building<'a> {
 }
 
 impl Building<'_> {
+    /// Adds a column for each header.
+    fn attributes(&mut self) -> Result<Vec<(Arc<str>, Policy)>, CaptureError> {
+        let mut attributes = Vec::new();
+        for header in &self.config.attributes {
+            let name = format!("attr.{header}");
+            attributes.push((Arc::clone(header), self.policy(&[&name], DataType::Bytes)?));
+            self.fields.push(Field::new(name, ArrowType::Utf8, true));
+        }
+        Ok(attributes)
+    }
+
     fn add(&mut self, side: Side, tensor: usize, spec: &TensorSpec) -> Result<(), CaptureError> {
         let elements = row_elements(spec, self.version.is_batched);
         let own = format!("{}{}", side.prefix(), spec.name);
@@ -162,10 +182,10 @@ impl Building<'_> {
             for (at, name) in names.iter().enumerate() {
                 let name = format!("{}{name}", side.prefix());
                 let policy = self.policy(&[&name, &own], spec.dtype)?;
-                self.push(
-                    name,
-                    ColumnPlan { side, tensor, dtype: spec.dtype, elements, form: Form::Scalar(at), policy },
-                );
+                let form = Form::Scalar(at);
+                let column =
+                    ColumnPlan { side, tensor, dtype: spec.dtype, elements, form, policy, overflows: false };
+                self.push_with_overflow(name, column);
             }
             return Ok(());
         }
@@ -177,8 +197,23 @@ impl Building<'_> {
             Some(count) => Form::Fixed(count),
         };
         let policy = self.policy(&[&own], spec.dtype)?;
-        self.push(own, ColumnPlan { side, tensor, dtype: spec.dtype, elements, form, policy });
+        let column = ColumnPlan { side, tensor, dtype: spec.dtype, elements, form, policy, overflows: false };
+        self.push_with_overflow(own, column);
         Ok(())
+    }
+
+    /// Adds a column and, where a row of it may be too large and is to be kept as it is, one for such rows.
+    fn push_with_overflow(&mut self, name: String, mut column: ColumnPlan) {
+        let may_be_large = column.form == Form::List || column.dtype == DataType::Bytes;
+        column.overflows = may_be_large && !column.form.is_large() && matches!(column.policy, Policy::Keep);
+        let beside = column.overflows.then(|| {
+            let (form, policy) = (Form::Overflow, Policy::Keep);
+            (format!("{name}.large"), ColumnPlan { form, policy, overflows: false, ..column.clone() })
+        });
+        self.push(name, column);
+        if let Some((name, column)) = beside {
+            self.push(name, column);
+        }
     }
 
     /// The policy under the first of `names` that has one; text without one is hashed.
@@ -203,7 +238,7 @@ impl Building<'_> {
             // More elements than an i32 counts are more than VALUE_BYTES_MAX.
             Form::Fixed(count) => ArrowType::FixedSizeList(item(), i32::try_from(count).unwrap_or(i32::MAX)),
             Form::List => ArrowType::List(item()),
-            Form::Reference => ArrowType::Struct(reference_fields()),
+            Form::Reference | Form::Overflow => ArrowType::Struct(logged_fields()),
         };
         self.fields.push(Field::new(unique, kind, true));
         self.columns.push(column);

@@ -144,9 +144,10 @@ impl Shared {
     /// What holds for a version now.
     pub(super) fn current(&self, version: &TappedVersion) -> Result<Current, CaptureError> {
         let live = self.configs.lock().get(&*version.id.name).cloned();
-        let config = live.as_ref().unwrap_or(&version.config.monitoring.capture);
-        let plan = Arc::new(Plan::new(version, config, &self.hasher)?);
-        Ok(Current { rules: self.settings.effective(config), plan })
+        let own = &version.config.monitoring.capture;
+        let config = live.map_or_else(|| own.clone(), |live| live.over(own));
+        let plan = Arc::new(Plan::new(version, &config, &self.hasher)?);
+        Ok(Current { rules: self.settings.effective(&config), plan })
     }
 
     /// What is counted of a model.

@@ -1,17 +1,19 @@
 //! The shipper: one thread that makes files of complete segments and brings them to the store.
 //!
 //! ```text
-//! segment ─► spool/<number>.parquet ─► store (Create) ─► manifest ─► totals ─► segment removed ─► spool removed
+//! segment ─► spool/<number>.parquet ─► large values ─► store (Create) ─► manifest ─► totals ─► segment removed ─► spool removed
 //! ```
 //!
 //! Every step may be the last before the process dies, and each is done again without effect: the file of a segment has
 //! one name and always the same bytes, and a segment that the totals know is only removed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use arrow_schema::ArrowError;
 use bytes::Bytes;
 use object_store::path::Path as Key;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -27,7 +29,7 @@ use super::retention;
 use super::sealed::{Next, SealedSegment};
 use super::settings::CaptureError;
 use super::shared::{Lane, Shared};
-use super::wal;
+use super::{large, wal};
 use crate::infer::yield_to_requests;
 
 /// How long one call to the store may take.
@@ -116,10 +118,12 @@ impl Shipper {
             if found.scan.rows == 0 {
                 (entry.first_us, entry.last_us) = (origin.began_us, origin.began_us);
             } else {
-                let bytes = self.spooled(&found, &spool, &name, segment.lane)?;
+                let key = file_key(origin, &name);
+                let values = large::folder(&key);
+                let bytes = self.spooled(&found, &spool, (&name, &values), segment.lane)?;
                 (entry.bytes, entry.sha256) = (bytes.len() as u64, hex(&Sha256::digest(&bytes)));
-                entry.path =
-                    Some(self.runtime.block_on(self.upload(&file_key(origin, &name), &name, bytes))?);
+                self.runtime.block_on(self.upload_values(&found.path, &key, &values))?;
+                entry.path = Some(self.runtime.block_on(self.upload(&key, &name, bytes))?);
                 self.shared.metrics.uploads.inc();
             }
             let key = manifest_key(origin, &self.writer());
@@ -137,16 +141,22 @@ impl Shipper {
     }
 
     /// The file of a segment, made now if it was not made before.
-    fn spooled(&self, found: &Found, spool: &Path, name: &str, lane: Lane) -> Result<Bytes, CaptureError> {
+    fn spooled(
+        &self,
+        found: &Found,
+        spool: &Path,
+        (name, values): (&str, &str),
+        lane: Lane,
+    ) -> Result<Bytes, CaptureError> {
         if !spool.exists() {
-            let convert = || file::convert(&found.path, spool, name);
+            let convert = || file::convert(&found.path, spool, name, values);
             let shared = &self.shared;
             let hurries = lane == Lane::Promised || shared.disk_bytes() > shared.settings.disk_bytes_max / 2;
             let converted = if hurries { convert() } else { yielding(convert) };
             if let Err(error) = converted {
                 // A disk that is full of segments has no room for the file that would free it.
                 tracing::warn!(segment = found.number, %error, "a captured file is made in memory");
-                let bytes = file::convert_in_memory(&found.path, name);
+                let bytes = file::convert_in_memory(&found.path, name, values);
                 return bytes.map_err(|e| CaptureError::damaged(found.path.display(), e));
             }
             let size = std::fs::metadata(spool).map_or(0, |metadata| metadata.len());
@@ -154,6 +164,38 @@ impl Shipper {
         }
         let bytes = std::fs::read(spool).map_err(CaptureError::io(spool.display()))?;
         Ok(bytes.into())
+    }
+
+    /// Creates an object for each large value of the segment, unless the file at `key` is there: then it has them, or their
+    /// rows were deleted since.
+    async fn upload_values(&self, segment: &Path, key: &str, folder: &str) -> Result<(), CaptureError> {
+        let damaged = |error: ArrowError| CaptureError::damaged(segment.display(), error);
+        let (schema, batches) = wal::batches(segment).map_err(damaged)?;
+        if !large::may_hold(&schema) {
+            return Ok(());
+        }
+        match timed(key, self.store.head(&Key::from(key))).await? {
+            Err(StoreError::NotFound { .. }) => {}
+            head => return head.map(drop).map_err(CaptureError::store(key)),
+        }
+        let mut stored = BTreeSet::new();
+        for batch in batches {
+            for (hash, value) in large::values(&batch.map_err(damaged)?) {
+                if !stored.insert(hash.clone()) {
+                    continue;
+                }
+                let name = format!("{folder}/{hash}");
+                let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+                let path = Key::from(name.as_str());
+                let put = self.store.put_opts(&path, PutPayload::from(value), options);
+                match timed(&name, put).await? {
+                    // By its name it is the same.
+                    Ok(_) | Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {}
+                    Err(error) => return Err(CaptureError::store(name)(error)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Creates the file at `key`. Returns where it lies, which is elsewhere when another file has the name.

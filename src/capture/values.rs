@@ -199,11 +199,6 @@ impl Values {
         }
     }
 
-    /// Text, whatever the tensor holds.
-    pub(super) fn text() -> Values {
-        Values::Text(Text::new())
-    }
-
     /// Appends one text.
     pub(super) fn push_text(&mut self, value: &str) {
         if let Values::Text(text) = self {

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
-use arrow_schema::{ArrowError, Schema};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use super::reason::{self, Dropped, REASONS};
@@ -299,13 +299,14 @@ impl Read for Payloads {
     }
 }
 
-/// The batches of a segment, one at a time.
+/// The schema of a segment and its batches, one at a time.
 pub(super) fn batches(
     path: &Path,
-) -> Result<impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<>, ArrowError> {
+) -> Result<(SchemaRef, impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<>), ArrowError> {
     let (mut records, _) = records(path)?;
     records.next()?;
-    StreamReader::try_new(Payloads { records, payload: Vec::new(), at: 0 }, None)
+    let reader = StreamReader::try_new(Payloads { records, payload: Vec::new(), at: 0 }, None)?;
+    Ok((reader.schema(), reader))
 }
 
 /// The origin of the rows of a version.

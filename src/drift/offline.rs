@@ -161,7 +161,8 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+    use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, StructArray};
+    use arrow_schema::{DataType, Field};
     use parquet::arrow::ArrowWriter;
 
     use super::*;
@@ -205,6 +206,10 @@ mod tests {
         };
         let mut first = marks(&[1.0, 10.0]);
         first.extend([("in.x", numbers(&[1.0, 9.0])), ("in.c", texts(&[Some("a"), Some("new")]))]);
+        // A header, and rows that were too large for their column.
+        let member = Arc::new(Field::new("sha256", DataType::Utf8, true));
+        let large: ArrayRef = Arc::new(StructArray::from(vec![(member, texts(&[None, None]))]));
+        first.extend([("attr.x-tenant", texts(&[None, None])), ("in.c.large", large)]);
         parquet(&hour.join("r-1.parquet"), first);
         let mut second = marks(&[2.0]);
         second.push(("in.x", numbers(&[f64::NAN])));
@@ -213,6 +218,7 @@ mod tests {
         let table = Table::open(&folder.path().join("capture")).unwrap();
         let names: Vec<&str> = table.columns().iter().map(|column| column.name.as_str()).collect();
         assert_eq!(names, ["in.x", "in.c"]);
+        assert!(table.refused().is_empty(), "{:?}", table.refused());
         let baseline = baseline(folder.path());
         let current = count(&table, &baseline, &[0, 1]).unwrap();
         assert_eq!(current.rows, 13.0);

@@ -8,7 +8,7 @@ mod pace;
 mod queue;
 
 pub use self::observe::{
-    Acknowledgement, Attention, Observation, Route, Tap, TapRefused, TapSource, TappedVersion,
+    Acknowledgement, Attention, Choice, Observation, Route, Tap, TapRefused, TapSource, TappedVersion,
 };
 pub use self::pace::{Pace, yield_to_requests};
 pub use self::queue::{Full, ObservationQueue};
@@ -30,6 +30,8 @@ pub struct InferRequest {
     pub id: Name,
     /// The value of the header that decides the model's traffic split; empty when there is none, or no split needs it.
     pub split_key: Name,
+    /// Headers that the model's capture wants; `None` when it wants none, or the request has none of them.
+    pub attributes: Option<Attributes>,
     /// Inputs in the client's order.
     pub inputs: Vec<Tensor>,
     /// Outputs that the client wants; empty for all.
@@ -43,6 +45,9 @@ pub struct InferRequest {
     /// Clock marks that the transport has set.
     pub timing: Timing,
 }
+
+/// Headers of a request that are captured: names in lower case, and values.
+pub type Attributes = Arc<[(Arc<str>, Name)]>;
 
 /// One output that the client asked for.
 #[derive(Debug, Clone, Default)]

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Protocol, Timing};
+use super::{Attributes, Protocol, Timing};
 use crate::error::Code;
 use crate::model::{ModelConfig, ModelId, Signature};
 use crate::tensor::{Name, Tensor};
@@ -46,6 +46,16 @@ impl Route {
     }
 }
 
+/// How the version of a request was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Choice {
+    /// By which way.
+    pub route: Route,
+    /// The registry's revision of the model that said so: the last that changed its deployment or an alias. 0 for models
+    /// that no registry deploys.
+    pub revision: u64,
+}
+
 /// One request as its version saw it. Tensors share the memory of the request and of the answer.
 #[derive(Debug, Clone, Default)]
 pub struct Observation {
@@ -53,10 +63,12 @@ pub struct Observation {
     pub id: Name,
     /// What decided the traffic split when that is a header; empty otherwise.
     pub key: Name,
+    /// Headers that its model's capture wants.
+    pub attributes: Option<Attributes>,
     /// The door it came through.
     pub protocol: Protocol,
     /// How it came to this version.
-    pub route: Route,
+    pub choice: Choice,
     /// Rows when the version is batched (axis 0 of every tensor), else 1.
     pub rows: usize,
     /// In the signature's order; `None` for an optional input that was left out.
@@ -74,10 +86,12 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Bytes of its tensors.
+    /// Bytes of its tensors and of the headers that it carries.
     pub fn bytes(&self) -> usize {
+        let carried = self.attributes.iter().flat_map(|attributes| attributes.iter());
+        let carried: usize = carried.map(|(_, value)| value.len()).sum();
         let inputs = self.inputs.iter().flatten().map(|tensor| tensor.data().len()).sum::<usize>();
-        inputs + self.outputs.iter().map(|tensor| tensor.data().len()).sum::<usize>()
+        carried + inputs + self.outputs.iter().map(|tensor| tensor.data().len()).sum::<usize>()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a version is watched.
@@ -34,6 +35,31 @@ pub struct CaptureConfig {
     pub first: Option<u64>,
     /// What is done to a feature's values before they are written, by feature name (`in.age`, or a tensor's `in.x`).
     pub privacy: BTreeMap<String, Privacy>,
+    /// Headers (of HTTP) or metadata entries (of gRPC) that are written beside a request's rows, in lower case.
+    pub attributes: Vec<Arc<str>>,
+}
+
+impl CaptureConfig {
+    /// What holds for a version that says `version` of itself while this is said of its model live. What this leaves out,
+    /// and the attributes, are as the version says. The version's privacy stands: live it can be made stricter (`drop`,
+    /// `hmac`), and columns that the version says nothing of can be given a policy.
+    pub fn over(&self, version: &CaptureConfig) -> CaptureConfig {
+        let mut privacy = version.privacy.clone();
+        for (column, policy) in &self.privacy {
+            if matches!(policy, Privacy::Drop | Privacy::Hmac) || !privacy.contains_key(column) {
+                privacy.insert(column.clone(), policy.clone());
+            }
+        }
+        CaptureConfig {
+            mode: self.mode.or(version.mode),
+            rate: self.rate.or(version.rate),
+            slow: self.slow.or(version.slow),
+            low_margin: self.low_margin.or(version.low_margin),
+            first: self.first.or(version.first),
+            privacy,
+            attributes: version.attributes.clone(),
+        }
+    }
 }
 
 /// What capture promises.
@@ -135,6 +161,35 @@ impl fmt::Display for Privacy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_live_stands_over_the_version_but_for_its_privacy() {
+        let policies = |pairs: &[(&str, &str)]| -> BTreeMap<String, Privacy> {
+            pairs.iter().map(|(column, policy)| ((*column).to_owned(), policy.parse().unwrap())).collect()
+        };
+        let version = CaptureConfig {
+            mode: Some(CaptureMode::Audit),
+            rate: Some(0.5),
+            privacy: policies(&[("in.card", "drop"), ("in.age", "bucket:5"), ("in.name", "keep")]),
+            attributes: vec!["x-tenant".into()],
+            ..CaptureConfig::default()
+        };
+        let live = CaptureConfig {
+            rate: Some(1.0),
+            privacy: policies(&[
+                ("in.card", "keep"),
+                ("in.age", "hmac"),
+                ("in.name", "drop"),
+                ("in.zip", "keep"),
+            ]),
+            ..CaptureConfig::default()
+        };
+        let both = live.over(&version);
+        assert_eq!((both.mode, both.rate), (Some(CaptureMode::Audit), Some(1.0)));
+        assert_eq!(both.attributes, version.attributes);
+        let expected = [("in.card", "drop"), ("in.age", "hmac"), ("in.name", "drop"), ("in.zip", "keep")];
+        assert_eq!(both.privacy, policies(&expected));
+    }
 
     #[test]
     fn policies_are_read_as_they_are_written() {

@@ -15,7 +15,7 @@ use super::tapping::Watched;
 use super::{EngineError, IndexEntry, ModelStatistics, Servable, respond};
 use crate::error::{Code, Coded};
 use crate::events::{Event, EventBus};
-use crate::infer::{AnswerObserver, InferRequest, InferResponse, Protocol, Route, TapSource, Timing};
+use crate::infer::{AnswerObserver, Choice, InferRequest, InferResponse, Protocol, TapSource, Timing};
 use crate::metrics::{MetricsError, Registry};
 use crate::model::{ModelName, Version};
 use crate::scheduler::Job;
@@ -25,8 +25,9 @@ use crate::scheduler::Job;
 pub struct Engine {
     /// What is served. Requests only load it; `publish` alone stores.
     table: ArcSwap<ServingTable>,
-    /// Models of the table whose split is decided by a header; kept here so that the doors ask without loading the table.
-    split_headers: AtomicUsize,
+    /// Models of the table that want something of a request's headers; kept here so that the doors ask without loading the
+    /// table.
+    wanted_headers: AtomicUsize,
     /// Held while a new table is made from the current one, so that no publication is lost.
     publishing: Mutex<()>,
     /// What is known, served or not.
@@ -51,7 +52,7 @@ impl Engine {
     pub fn new(registry: &Registry) -> Result<Engine, MetricsError> {
         Ok(Engine {
             table: ArcSwap::default(),
-            split_headers: AtomicUsize::new(0),
+            wanted_headers: AtomicUsize::new(0),
             publishing: Mutex::new(()),
             catalog: Arc::default(),
             gate: Gate::default(),
@@ -71,9 +72,9 @@ impl Engine {
         let entered = self.gate.enter().ok_or(EngineError::ShuttingDown);
         let keys = SplitKeys { id: &request.id, header: &request.split_key };
         let routed = entered.and_then(|pass| Ok((pass, self.route(&request.model, &request.version, keys)?)));
-        let (_pass, (servable, route)) = routed.inspect_err(|error| self.refused(protocol, error.code()))?;
+        let (_pass, (servable, choice)) = routed.inspect_err(|error| self.refused(protocol, error.code()))?;
         let measured = Measured::start(&servable.metrics, protocol, request.timing.received);
-        match answer(&servable, request, route).await {
+        match answer(&servable, request, choice).await {
             Ok((response, rows)) => {
                 measured.succeeded(rows, &response.timing);
                 Ok(response)
@@ -154,20 +155,29 @@ impl Engine {
         model: &str,
         version: &str,
         keys: SplitKeys<'_>,
-    ) -> Result<(Arc<Servable>, Route), EngineError> {
+    ) -> Result<(Arc<Servable>, Choice), EngineError> {
         match self.table.load().route(model, version, keys) {
-            Ok((servable, route)) => Ok((Arc::clone(servable), route)),
+            Ok((servable, choice)) => Ok((Arc::clone(servable), choice)),
             Err(miss) => Err(self.explain(miss, model, version)),
         }
     }
 
     /// The name of the HTTP header or gRPC metadata entry that a request for `model` should carry along as
-    /// [`InferRequest::split_key`], if any. Costs a look at one number while no split needs a header.
+    /// [`InferRequest::split_key`], if any. Costs a look at one number while no model wants a header.
     pub fn split_header(&self, model: &str, version: &str) -> Option<Arc<str>> {
-        if self.split_headers.load(Ordering::Relaxed) == 0 || !version.is_empty() {
+        if self.wanted_headers.load(Ordering::Relaxed) == 0 || !version.is_empty() {
             return None;
         }
         self.table.load().split_header(model)
+    }
+
+    /// The names of the HTTP headers or gRPC metadata entries that a request for `model` should carry along as
+    /// [`InferRequest::attributes`], if any. Costs a look at one number while no model wants a header.
+    pub fn captured_headers(&self, model: &str) -> Option<Arc<[Arc<str>]>> {
+        match self.wanted_headers.load(Ordering::Relaxed) {
+            0 => None,
+            _ => self.table.load().captured_headers(model),
+        }
     }
 
     /// The served versions of `model`, ascending.
@@ -207,7 +217,7 @@ impl Engine {
     pub(super) fn publish(&self, model: &ModelName, versions: Vec<Arc<Servable>>, routing: Option<&Routing>) {
         let _publishing = self.publishing.lock();
         let next = self.table.load().with_model(model, versions, routing);
-        self.split_headers.store(next.headers(), Ordering::Relaxed);
+        self.wanted_headers.store(next.headers(), Ordering::Relaxed);
         self.table.store(Arc::new(next));
     }
 
@@ -253,9 +263,9 @@ impl Engine {
 async fn answer(
     servable: &Servable,
     request: InferRequest,
-    route: Route,
+    choice: Choice,
 ) -> Result<(InferResponse, usize), EngineError> {
-    let mut watched = Watched::begin(servable, &request, route);
+    let mut watched = Watched::begin(servable, &request, choice);
     match run(servable, request, &mut watched).await {
         Ok((response, rows)) => {
             if let Some(watched) = watched {

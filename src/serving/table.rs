@@ -1,19 +1,19 @@
 //! What is served now: names, versions, aliases, splits and the default version. Immutable once published; the engine
 //! holds it in one `ArcSwap`, and every change is a new table and one store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Servable;
 use super::split::Split;
-use crate::infer::Route;
+use crate::infer::{Choice, Route};
 use crate::model::{ModelName, Version};
 
 /// Names to their served versions.
 #[derive(Debug, Default, Clone)]
 pub(super) struct ServingTable {
     models: HashMap<ModelName, Arc<ServedModel>>,
-    /// Headers that decide splits; requests look for none while it is empty.
+    /// Models that want something of a request's headers; requests look for nothing while it is 0.
     headers: usize,
 }
 
@@ -28,6 +28,10 @@ pub(super) struct ServedModel {
     aliases: Vec<(Box<str>, usize)>,
     /// The shares of requests that name no version, and what decides them.
     split: Option<(Split, SplitKey)>,
+    /// See [`Routing::revision`].
+    revision: u64,
+    /// The headers that any of its versions captures; `None` when none does.
+    captured: Option<Arc<[Arc<str>]>>,
 }
 
 /// Where requests go that name no version, or an alias. Without one, they go to the highest version.
@@ -39,6 +43,8 @@ pub struct Routing {
     pub key: SplitKey,
     /// Texts that stand for versions. None of them is a number.
     pub aliases: BTreeMap<String, Version>,
+    /// The registry's revision of the model that says so.
+    pub revision: u64,
 }
 
 /// What is hashed to choose a version of a split.
@@ -81,11 +87,16 @@ impl ServedModel {
     fn new(model: &str, mut versions: Vec<Arc<Servable>>, routing: Option<&Routing>) -> ServedModel {
         versions.sort_by_key(|servable| servable.id.version);
         debug_assert!(versions.windows(2).all(|pair| pair[0].id.version < pair[1].id.version));
+        let wanted: BTreeSet<&Arc<str>> =
+            versions.iter().flat_map(|servable| &servable.config.monitoring.capture.attributes).collect();
+        let captured = (!wanted.is_empty()).then(|| wanted.into_iter().map(Arc::clone).collect());
         let mut served = ServedModel {
+            captured,
             default: versions.len().saturating_sub(1),
             versions,
             aliases: Vec::new(),
             split: None,
+            revision: routing.map_or(0, |routing| routing.revision),
         };
         let Some(routing) = routing else { return served };
         let at = |version: &Version| served.position(*version);
@@ -123,8 +134,8 @@ impl ServedModel {
         self.versions.get(at)
     }
 
-    fn needs_header(&self) -> bool {
-        matches!(self.split, Some((_, SplitKey::Header(_))))
+    fn wants_headers(&self) -> bool {
+        matches!(self.split, Some((_, SplitKey::Header(_)))) || self.captured.is_some()
     }
 }
 
@@ -145,10 +156,11 @@ impl ServingTable {
         model: &str,
         version: &str,
         keys: SplitKeys<'_>,
-    ) -> Result<(&Arc<Servable>, Route), Miss> {
+    ) -> Result<(&Arc<Servable>, Choice), Miss> {
         let served = self.models.get(model).ok_or(Miss::Model)?;
+        let by = |route| Choice { route, revision: served.revision };
         if !version.is_empty() {
-            return served.named(version).map(|servable| (servable, Route::Named)).ok_or(Miss::Version);
+            return served.named(version).map(|servable| (servable, by(Route::Named))).ok_or(Miss::Version);
         }
         let at = match &served.split {
             None => served.default,
@@ -160,7 +172,7 @@ impl ServingTable {
             Some(_) if at == served.default => Route::Champion,
             Some(_) => Route::Canary,
         };
-        served.versions.get(at).map(|servable| (servable, route)).ok_or(Miss::Model)
+        served.versions.get(at).map(|servable| (servable, by(route))).ok_or(Miss::Model)
     }
 
     /// The header that decides the split of `model`.
@@ -171,7 +183,12 @@ impl ServingTable {
         }
     }
 
-    /// Models whose split is decided by a header.
+    /// The headers of requests for `model` that are captured.
+    pub(super) fn captured_headers(&self, model: &str) -> Option<Arc<[Arc<str>]>> {
+        self.models.get(model)?.captured.clone()
+    }
+
+    /// Models that want something of a request's headers.
     pub(super) fn headers(&self) -> usize {
         self.headers
     }
@@ -199,12 +216,12 @@ impl ServingTable {
         let mut models = self.models.clone();
         let mut headers = self.headers;
         let next = (!versions.is_empty()).then(|| Arc::new(ServedModel::new(model, versions, routing)));
-        headers += usize::from(next.as_ref().is_some_and(|served| served.needs_header()));
+        headers += usize::from(next.as_ref().is_some_and(|served| served.wants_headers()));
         let old = match next {
             Some(served) => models.insert(model.clone(), served),
             None => models.remove(&**model),
         };
-        headers -= usize::from(old.is_some_and(|served| served.needs_header()));
+        headers -= usize::from(old.is_some_and(|served| served.wants_headers()));
         ServingTable { models, headers }
     }
 }

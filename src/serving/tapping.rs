@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use super::{EngineError, Servable, respond};
 use crate::backend::Output;
 use crate::error::{Code, Coded};
-use crate::infer::{Acknowledgement, Attention, InferRequest, Observation, Route, Timing};
+use crate::infer::{Acknowledgement, Attention, Choice, InferRequest, Observation, Timing};
 use crate::tensor::Tensor;
 
 /// A request of a version whose tap looks at requests now. Small: it lies in the future of every request.
@@ -27,7 +27,7 @@ struct Seen {
 
 impl Watched {
     /// Begins to watch `request`, if the version has a tap that looks at anything now.
-    pub(super) fn begin(servable: &Servable, request: &InferRequest, route: Route) -> Option<Watched> {
+    pub(super) fn begin(servable: &Servable, request: &InferRequest, choice: Choice) -> Option<Watched> {
         let attention = servable.tap.as_ref()?.attention();
         let seen = match attention {
             Attention::None => return None,
@@ -37,8 +37,9 @@ impl Watched {
                 observation: Observation {
                     id: request.id.clone(),
                     key: request.split_key.clone(),
+                    attributes: request.attributes.clone(),
                     protocol: request.protocol,
-                    route,
+                    choice,
                     ..Observation::default()
                 },
             })),

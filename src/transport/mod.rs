@@ -8,7 +8,7 @@ pub mod http;
 mod inflight;
 mod listener;
 mod shutdown;
-mod split;
+mod carried;
 mod tls;
 mod trace;
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod access;
 mod alerts;
 mod backend_conformance;
 mod capture;
+mod capture_served;
 mod cli;
 mod clients;
 mod documents;

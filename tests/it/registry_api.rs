@@ -92,7 +92,7 @@ fn golden_of_four(server: &Server, golden: &Golden) {
     });
 }
 
-fn put(server: &Server, path: &str, body: &str) -> (u16, String) {
+pub(crate) fn put(server: &Server, path: &str, body: &str) -> (u16, String) {
     send(server, "PUT", path, body)
 }
 

@@ -118,9 +118,18 @@ impl House {
     }
 
     fn server_with(&self, replica: &str, cache: &str) -> Server {
+        self.start(replica, cache, &[])
+    }
+
+    /// A server with `more` arguments.
+    pub(crate) fn server_and(&self, replica: &str, more: &[&Path]) -> Server {
+        self.start(replica, &format!("cache-{replica}"), more)
+    }
+
+    fn start(&self, replica: &str, cache: &str, more: &[&Path]) -> Server {
         let cache = self.folder.path().join(cache);
         let location = self.location();
-        Server::start(&[
+        let common = [
             Path::new("--registry"),
             &location,
             Path::new("--registry-cache-dir"),
@@ -129,7 +138,8 @@ impl House {
             Path::new(replica),
             Path::new("--registry-poll-interval"),
             Path::new("200ms"),
-        ])
+        ];
+        Server::start(&[&common, more].concat())
     }
 
     /// Every signal about the model, as kind and reason.

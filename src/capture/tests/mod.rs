@@ -5,6 +5,7 @@ mod columns;
 #[path = "../../../tests/support/faulty_store.rs"]
 mod faulty_store;
 mod killed;
+mod large;
 mod privacy;
 mod torn;
 

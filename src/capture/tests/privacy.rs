@@ -53,6 +53,61 @@ fn text_is_hashed_before_it_touches_the_disk() {
 }
 
 #[test]
+fn a_live_change_leaves_the_version_s_privacy_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = start(settings(folder.path(), CaptureMode::Off));
+    let tap = tap(&capture, &secretive());
+    let live = CaptureConfig {
+        mode: Some(CaptureMode::Audit),
+        privacy: [("in.card".to_owned(), "keep".parse().unwrap())].into(),
+        ..CaptureConfig::default()
+    };
+    capture.configure(&"m".parse().unwrap(), Some(live)).unwrap();
+    let inputs = vec![texts("s", &[1, 1], &[b"Jane Doe"]), texts("card", &[1, 1], &[b"no. 4111"])];
+    assert!(wait(tap.observe(&observation("r", inputs, vec![floats("p", 1, &[0.1, 0.9])], 1))));
+    capture.stop(LONG);
+    let batch = batches(data(folder.path())).pop().unwrap();
+    assert_eq!(batch.column_by_name("in.card").unwrap().as_string::<i32>().value(0), "no. *");
+}
+
+#[test]
+fn headers_are_hashed_kept_or_dropped_as_their_policy_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut version = small();
+    let config = &mut version.config.monitoring.capture;
+    config.attributes = ["x-a", "x-b", "x-c"].map(std::sync::Arc::from).to_vec();
+    config.privacy.insert("attr.x-b".to_owned(), "keep".parse().unwrap());
+    config.privacy.insert("attr.x-c".to_owned(), "drop".parse().unwrap());
+    let capture = start(settings(folder.path(), CaptureMode::Audit));
+    let tap = tap(&capture, &version);
+    let sent = ["x-a", "x-b", "x-c", "x-d"].map(|name| (name.into(), Name::from("north")));
+    let two = observation(
+        "r",
+        vec![floats("x", 2, &[1.0, 2.0, 3.0, 4.0])],
+        vec![floats("p", 2, &[0.1, 0.9, 0.2, 0.8])],
+        2,
+    );
+    assert!(wait(
+        tap.observe(&Arc::new(Observation { attributes: Some(sent.into()), ..Observation::clone(&two) }))
+    ));
+    assert!(wait(tap.observe(&two)));
+    capture.stop(LONG);
+    let all = batches(data(folder.path()));
+    let batch = arrow_select::concat::concat_batches(&all[0].schema(), &all).unwrap();
+    let values = |name: &str| -> Vec<Option<String>> {
+        let column = batch.column_by_name(name).unwrap().as_string::<i32>();
+        column.iter().map(|value| value.map(str::to_owned)).collect()
+    };
+    let hashed = super::super::key_hash(&folder.path().join("hmac.key"), "north").unwrap();
+    let both = |value: &str| vec![Some(value.to_owned()), Some(value.to_owned()), None, None];
+    assert_eq!(values("attr.x-a"), both(&hashed));
+    assert_eq!(values("attr.x-b"), both("north"));
+    assert_eq!(values("attr.x-c"), [const { None }; 4]);
+    assert!(batch.column_by_name("attr.x-d").is_none());
+    assert_eq!(batch.column_by_name("alias_rev").unwrap().null_count(), 4);
+}
+
+#[test]
 fn rows_of_a_key_are_deleted_and_the_manifest_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let capture = start(settings(folder.path(), CaptureMode::BestEffort));

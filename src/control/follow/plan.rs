@@ -29,7 +29,9 @@ pub(super) fn wanted(state: &ModelState, deployment: &str) -> Option<Wanted> {
     let since = deployed.since.rev;
     let aliases = state.aliases.values().map(|alias| alias.since.rev);
     let rev = aliases.chain([since]).max().unwrap_or_default();
-    Some(Wanted { rev, ..by(state, &deployed.spec, deployment, since)? })
+    let mut wanted = by(state, &deployed.spec, deployment, since)?;
+    (wanted.rev, wanted.routing.revision) = (rev, rev);
+    Some(wanted)
 }
 
 /// What was wanted before, `back` deployments ago: 0 is the last one that was another than the present. With it, how far
@@ -66,7 +68,7 @@ fn by(state: &ModelState, spec: &DeploymentSpec, deployment: &str, rev: u64) -> 
         rev,
         origin: format!("deployment {deployment}@rev {rev}"),
         versions: traffic.keys().chain(aliases.values()).copied().collect(),
-        routing: Routing { traffic, key, aliases },
+        routing: Routing { traffic, key, aliases, revision: rev },
         settings: spec.settings.clone(),
         window: Duration::from_secs(spec.rollback_window_s),
     })

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::error::Code;
-use crate::infer::{Attention, Route};
+use crate::infer::{Attention, Choice, Route};
 use crate::model::{Dim, ModelConfig, Signature, TensorSpec};
 use crate::tensor::{DataType, Shape, Tensor};
 
@@ -82,7 +82,7 @@ impl Rig {
             tensor("label", DataType::Int64, 1, labels.iter().flat_map(|v| v.to_le_bytes()).collect());
         Observation {
             rows,
-            route,
+            choice: Choice { route, revision: 0 },
             inputs: [Some(input)].into_iter().collect(),
             outputs: [output].into_iter().collect(),
             ..Observation::default()

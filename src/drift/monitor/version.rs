@@ -189,7 +189,7 @@ impl VersionState {
         reader: &mut Reader,
         config: &DriftConfig,
     ) -> (Counted, io::Result<()>) {
-        let lane = if observation.route == Route::Canary { Lane::Canary } else { Lane::Main };
+        let lane = if observation.choice.route == Route::Canary { Lane::Canary } else { Lane::Main };
         let rows = if self.is_batched { observation.rows } else { 1 };
         let failed = observation
             .failure

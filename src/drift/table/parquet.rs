@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use arrow_schema::Schema;
+use arrow_schema::{DataType, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -63,7 +63,10 @@ pub(super) fn open(files: Vec<PathBuf>) -> Result<Opened, TableError> {
         let is_captured = is_captured(|name| schema.field_with_name(name).is_ok());
         is_weighted |= is_captured;
         for field in schema.fields() {
-            if is_captured && !is_feature_of_capture(field.name()) {
+            // Rows that were too large for a column stand beside it, and are no feature of their own.
+            let is_overflow =
+                || matches!(field.data_type(), DataType::Struct(_)) && field.name().ends_with(".large");
+            if is_captured && (!is_feature_of_capture(field.name()) || is_overflow()) {
                 continue;
             }
             match arrow::parts(field) {

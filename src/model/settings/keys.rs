@@ -257,13 +257,7 @@ pub const MODEL_KEYS: &[ModelKey] = &[
         "capture.slow",
         "Requests that took longer are captured whatever the rate.",
         |p, n| n.duration(monitoring::SLOW_MAX).map(|slow| p.config.monitoring.capture.slow = Some(slow)),
-        |p| {
-            p.config
-                .monitoring
-                .capture
-                .slow
-                .map_or("none".to_owned(), |slow| format!("{:?}", show_duration(slow)))
-        },
+        monitoring::show_slow,
     ),
     value(
         "capture.low_margin",
@@ -282,6 +276,12 @@ pub const MODEL_KEYS: &[ModelKey] = &[
         "For each feature, what is done to its values before they are written: \"keep\", \"drop\", \"hmac\", \"bucket:5\" and others.",
         monitoring::apply_privacy,
         monitoring::show_privacy,
+    ),
+    value(
+        "capture.attributes",
+        "Headers or metadata entries that are captured beside a request's rows, hashed unless capture.privacy says otherwise of \"attr.NAME\", for example [\"x-tenant\"].",
+        monitoring::apply_attributes,
+        |p| format!("{:?}", p.config.monitoring.capture.attributes),
     ),
     value(
         "drift.enabled",

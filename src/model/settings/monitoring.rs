@@ -1,8 +1,10 @@
 //! Reading and showing of the settings that say how a model's traffic is watched.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::values::shorten;
+use super::values::{shorten, show_duration};
 use super::{Node, ParsedModelConfig};
 use crate::model::monitoring::{CaptureMode, Privacy};
 
@@ -12,6 +14,12 @@ pub(super) const SLOW_MAX: Duration = Duration::from_secs(24 * 3600);
 const FEATURE_NAME_BYTES_MAX: usize = 256;
 /// Most tensors whose rows are points.
 const EMBEDDINGS_MAX: usize = 8;
+/// Most headers that are captured of a model.
+const ATTRIBUTES_MAX: usize = 16;
+/// Longest name of one.
+const ATTRIBUTE_LEN_MAX: usize = 64;
+/// Headers that say who a client is by something that must stay secret.
+const CREDENTIALS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key"];
 /// Most named elements of a tensor's row.
 const FEATURE_NAMES_MAX: usize = 65_536;
 
@@ -69,6 +77,32 @@ pub(super) fn apply_embeddings(parsed: &mut ParsedModelConfig, node: &Node) -> R
     }
     parsed.config.monitoring.embeddings = names;
     Ok(())
+}
+
+pub(super) fn show_slow(parsed: &ParsedModelConfig) -> String {
+    let slow = parsed.config.monitoring.capture.slow;
+    slow.map_or("none".to_owned(), |slow| format!("{:?}", show_duration(slow)))
+}
+
+pub(super) fn apply_attributes(parsed: &mut ParsedModelConfig, node: &Node) -> Result<(), String> {
+    let names = node.items().iter().map(attribute).collect::<Result<BTreeSet<String>, String>>()?;
+    if names.len() > ATTRIBUTES_MAX {
+        return Err(format!("expected at most {ATTRIBUTES_MAX} headers, found {}", names.len()));
+    }
+    parsed.config.monitoring.capture.attributes = names.into_iter().map(Arc::from).collect();
+    Ok(())
+}
+
+/// The name of a header, in lower case. What authenticates a client is never written.
+fn attribute(node: &Node) -> Result<String, String> {
+    let name = node.text()?.to_ascii_lowercase();
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_name = !name.is_empty() && name.len() <= ATTRIBUTE_LEN_MAX && name.chars().all(is_token);
+    match is_name && !name.ends_with("-bin") {
+        false => Err(format!("expected the name of a header of text, found \"{}\"", shorten(&name))),
+        true if CREDENTIALS.contains(&&*name) => Err(format!("\"{name}\" holds credentials")),
+        true => Ok(name),
+    }
 }
 
 /// One feature's policy.

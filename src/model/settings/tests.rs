@@ -34,6 +34,13 @@ fn bad_model_toml_is_refused_with_its_line() {
     check("[que]\nsize = 1", ":1: unknown key \"que\"; did you mean \"queue\"?");
     check("colour = 1", ":1: unknown key \"colour\"");
     check("queue = 1", ":1: \"queue\" is a section: write [queue]");
+    let header = ":2: \"capture.attributes\": expected the name of a header of text, found";
+    check("[capture]\nattributes = [\"a b\"]", &format!("{header} \"a b\""));
+    check("[capture]\nattributes = [\"x-trace-bin\"]", &format!("{header} \"x-trace-bin\""));
+    check(
+        "[capture]\nattributes = [\"Authorization\"]",
+        ":2: \"capture.attributes\": \"authorization\" holds credentials",
+    );
     check("max_batch_size = -1", ":1: \"max_batch_size\": expected a whole number from 0 to 65536, found -1");
     check(
         "max_batch_size = 1.5",
@@ -161,6 +168,8 @@ fn model_toml_means_what_it_says() {
         runs = 0
         [labels]
         y = "labels.txt"
+        [capture]
+        attributes = ["x-tenant", "X-Region", "x-tenant"]
         [parameters]
         owner = "me"
     "#;
@@ -177,6 +186,7 @@ fn model_toml_means_what_it_says() {
     assert_eq!(config.runtime.provider_options["gpu_mem_limit"], "1000");
     assert_eq!(config.runtime.session_entries["session.disable_prepacking"], "1");
     assert_eq!((config.warmup.runs, config.parameters["owner"].as_str()), (0, "me"));
+    assert_eq!(config.monitoring.capture.attributes, ["x-region".into(), "x-tenant".into()]);
     assert_eq!(parsed.source("queue.size").to_string(), "model.toml:10");
     assert_eq!(parsed.source("queue.default_priority").to_string(), "inferred: the middle of the priorities");
     assert_eq!(parsed.source("runtime.inter_threads"), &Source::Default);

@@ -95,11 +95,11 @@ async fn taps_see_every_output_of_what_ran_and_every_failure() {
     let seen = std::mem::take(&mut *recorder.seen.lock());
     assert_eq!(seen.len(), 2, "{seen:?}");
     let (answered, failed) = (&seen[0], &seen[1]);
-    assert_eq!((answered.rows, answered.route, answered.failure), (2, Route::Default, None));
+    assert_eq!((answered.rows, answered.choice.route, answered.failure), (2, Route::Default, None));
     assert_eq!(numbers(answered.inputs[0].as_ref().unwrap()), [1.0, 0.0, 2.0, 0.0]);
     assert_eq!(numbers(&answered.outputs[0]), [11.0, 12.0], "the output itself, not its classes");
     assert_eq!(&*answered.id, "7");
-    assert_eq!((failed.failure, failed.route), (Some(Code::InvalidArgument), Route::Named));
+    assert_eq!((failed.failure, failed.choice.route), (Some(Code::InvalidArgument), Route::Named));
     assert!(failed.inputs.is_empty() && failed.outputs.is_empty());
     recorder.is_off.store(true, Ordering::Relaxed);
     house.ask("m", "").await.unwrap();

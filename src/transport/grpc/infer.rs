@@ -17,7 +17,7 @@ use crate::infer::{InferRequest, InferResponse};
 use crate::protocol::Limits;
 use crate::protocol::grpc::{Rejected, ResponseEncoder, decode_request};
 use crate::protocol::status::Failure;
-use crate::transport::split::split_key;
+use crate::transport::carried::{attributes, split_key};
 
 /// Messages up to this length are decoded where they are: half a millisecond's work, if their numbers are typed.
 const INLINE_MESSAGE_LEN: usize = 128 << 10;
@@ -73,6 +73,7 @@ where
     let mut request = decoded.map_err(|rejected| Failure::from(&*rejected.error))?;
     request.deadline = timeout::earlier(request.deadline, timeout, received, limits.deadline_max);
     request.split_key = split_key(&shared.engine, &request.model, &request.version, &head.headers);
+    request.attributes = attributes(&shared.engine, &request.model, &head.headers);
     request.timing.received = Some(received);
     request.timing.decode = since.elapsed();
     Ok(request)

@@ -23,7 +23,7 @@ use crate::protocol::grpc::{StreamErrorEncoder, StreamResponseEncoder};
 use crate::protocol::status::Failure;
 use crate::tensor::Name;
 use crate::transport::ShutdownSignal;
-use crate::transport::split::split_key;
+use crate::transport::carried::{attributes, split_key};
 
 /// Requests of one stream that run at the same time. More wait in the connection's flow control.
 const IN_FLIGHT_MAX: usize = 64;
@@ -138,6 +138,7 @@ async fn answer(context: Arc<Context>, frame: Result<Bytes, Failure>) -> Result<
     request.protocol = Protocol::GrpcStream;
     request.deadline = timeout::earlier(request.deadline, context.timeout, received, limits.deadline_max);
     request.split_key = split_key(&context.shared.engine, &request.model, &request.version, &context.headers);
+    request.attributes = attributes(&context.shared.engine, &request.model, &context.headers);
     request.timing.received = Some(received);
     request.timing.decode = received.elapsed();
     let id = request.id.clone();

@@ -24,7 +24,7 @@ use crate::protocol::status::Failure;
 use crate::protocol::{InferBody, OutputForms};
 use crate::serving::SplitKeys;
 use crate::tensor::Name;
-use crate::transport::split::split_key;
+use crate::transport::carried::{attributes, split_key};
 
 /// How long the client waits for its answer: a whole number and `us`, `ms` or `s`, for example `250ms`.
 pub const TIMEOUT_HEADER: &str = "weir-timeout";
@@ -89,6 +89,7 @@ impl HttpDoor {
             version: routed.unwrap_or_else(|| Name::from(&*target.version)),
             id: decoded.id,
             split_key,
+            attributes: attributes(&self.engine, &target.model, headers),
             inputs: decoded.inputs,
             outputs: decoded.outputs,
             priority: decoded.priority,
@@ -123,10 +124,10 @@ impl HttpDoor {
         let json_len = binary::json_len(header, body.len()).map_err(Failure::of)?;
         if json_len == 0 && header.is_some() {
             let keys = SplitKeys { id: "", header: split_key };
-            let (servable, route) =
+            let (servable, choice) =
                 self.engine.route(&target.model, &target.version, keys).map_err(Failure::of)?;
             let decoded = binary::decode_raw(body, &servable.signature, servable.max_batch_size > 0);
-            let routed = route.is_by_split().then(|| Name::from(Arc::clone(&servable.version_text)));
+            let routed = choice.route.is_by_split().then(|| Name::from(Arc::clone(&servable.version_text)));
             return decoded.map(|decoded| (decoded, routed)).map_err(Failure::of);
         }
         let decoded = if json_len <= INLINE_JSON_LEN {

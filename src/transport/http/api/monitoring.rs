@@ -151,7 +151,7 @@ pub(super) async fn capture(
     }))
 }
 
-/// How a model is to be captured. What is absent is as the server has it.
+/// How a model is to be captured. What is absent is as the version has it, else as the server has it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaptureChange {
@@ -170,7 +170,8 @@ pub(super) struct CaptureChange {
     /// So many requests after a load are always written.
     #[serde(default)]
     first: Option<u64>,
-    /// What is done to a feature's values first: `keep`, `drop`, `hmac`, `bucket:5`, ...
+    /// What is done to a feature's values first: `keep`, `drop`, `hmac`, `bucket:5`, ... What the version itself says of a
+    /// feature can only be made stricter: `drop` or `hmac`.
     #[serde(default)]
     #[schema(value_type = Object)]
     privacy: std::collections::BTreeMap<String, String>,
@@ -200,6 +201,7 @@ impl CaptureChange {
             low_margin: self.low_margin,
             first: self.first,
             privacy: self.privacy.into_iter().map(policy).collect::<Result<_, ApiError>>()?,
+            attributes: Vec::new(),
         })
     }
 }
