@@ -127,6 +127,7 @@ impl House {
         }
         let deployed = |number: u64| DeployedVersion {
             folder: self.folder.path().join(format!("cache/{number}")),
+            digest: String::new(),
             model_file: "model.onnx".to_owned(),
             settings: BTreeMap::new(),
             golden: None,

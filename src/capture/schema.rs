@@ -129,7 +129,7 @@ impl Plan {
         }
         let policy: Vec<String> =
             config.privacy.iter().map(|(name, policy)| format!("{name}={policy}")).collect();
-        let metadata = HashMap::from([
+        let mut metadata = HashMap::from([
             ("weir.format".to_owned(), FORMAT.to_owned()),
             ("weir.model".to_owned(), version.id.name.to_string()),
             ("weir.version".to_owned(), version.id.version.to_string()),
@@ -137,6 +137,7 @@ impl Plan {
             ("weir.privacy".to_owned(), policy.join("\n")),
             ("weir.writer".to_owned(), format!("weir {}", env!("CARGO_PKG_VERSION"))),
         ]);
+        metadata.extend(version.digest.iter().map(|digest| ("weir.digest".to_owned(), digest.clone())));
         let schema = Arc::new(Schema::new_with_metadata(building.fields, metadata));
         Ok(Plan { id: version.id.clone(), schema, attributes, columns: building.columns })
     }

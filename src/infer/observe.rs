@@ -139,6 +139,8 @@ pub struct TappedVersion {
     pub is_batched: bool,
     /// Its effective settings.
     pub config: ModelConfig,
+    /// SHA-256 over its files, where a registry deploys it.
+    pub digest: Option<String>,
 }
 
 /// Makes the tap of each version that is loaded. Asked on a loading thread, before the version is published.

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::catalog::Catalog;
 use super::examine::{ExamineError, Examiner};
+use super::manager::DeployedVersion;
 use super::metrics::{ServingMetrics, VersionMetrics};
 use super::plan::{BatchRefused, Findings, Machine, Rows, inline_run, plan_batch, plan_threads};
-use super::replay::{GoldenFile, Judge, replay};
+use super::replay::{Judge, replay};
 use super::repository::{MODEL_FILE, VersionFiles};
 use super::servable::Farewell;
 use super::settings::Settings;
@@ -89,14 +90,14 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    /// Loads one version and starts its workers. It is not served until it is published. With `golden` it must answer
-    /// that.
+    /// Loads one version and starts its workers. It is not served until it is published. One that a registry deploys must
+    /// answer as it did when it was registered.
     pub(super) fn load(
         &self,
         id: &ModelId,
         files: &VersionFiles,
         settings: &Settings,
-        golden: Option<&GoldenFile>,
+        registered: Option<&DeployedVersion>,
     ) -> Result<Arc<Servable>, LoadError> {
         let started = Instant::now();
         let serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
@@ -118,7 +119,7 @@ impl Loader {
         parsed.check_signature(model.signature(), &settings.origin)?;
         settle_batch(&mut parsed, model.signature(), &findings)?;
         self.warm_up(&*model, &parsed, &findings)?;
-        if let Some(golden) = golden {
+        if let Some(golden) = registered.and_then(|registered| registered.golden.as_ref()) {
             let judge = self.judge.get().map(|judge| &**judge);
             replay(judge, golden, &*model, &parsed.config).map_err(LoadError::Golden)?;
         }
@@ -130,18 +131,24 @@ impl Loader {
         };
         let mut servable = assemble(model, parsed, &findings, farewell, &self.families)?;
         servable.labels = settings.labels.clone();
-        servable.tap = self.tap(&servable, files);
+        servable.tap = self.tap(&servable, files, registered);
         servable.load_duration = started.elapsed();
         Ok(Arc::new(servable))
     }
 
     /// Who watches the version, if anyone does.
-    fn tap(&self, servable: &Servable, files: &VersionFiles) -> Option<Arc<dyn Tap>> {
+    fn tap(
+        &self,
+        servable: &Servable,
+        files: &VersionFiles,
+        registered: Option<&DeployedVersion>,
+    ) -> Option<Arc<dyn Tap>> {
         let version = TappedVersion {
             id: servable.id.clone(),
             signature: servable.signature.clone(),
             is_batched: servable.max_batch_size > 0,
             config: servable.config.clone(),
+            digest: registered.map(|registered| registered.digest.clone()),
         };
         self.taps.get()?.tap(&version, files.folder.as_deref())
     }

@@ -30,6 +30,7 @@ def main() -> None:
         table = parquet.ParquetFile(file)
         metadata = {key.decode(): value.decode() for key, value in table.metadata.metadata.items()}
         assert metadata["weir.format"] == "1" and len(metadata["weir.signature"]) == 64, metadata
+        assert metadata["weir.digest"] == "0123", metadata
         total += table.read().num_rows
     assert total == args.rows, (total, args.rows)
     print("ok pyarrow", total)

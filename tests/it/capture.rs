@@ -32,6 +32,7 @@ fn capture(folder: &Path) {
         },
         is_batched: true,
         config: ModelConfig::default(),
+        digest: Some("0123".to_owned()),
     };
     let settings = CaptureSettings {
         folder: folder.to_owned(),

@@ -41,6 +41,7 @@ fn version(inputs: Vec<TensorSpec>, outputs: Vec<TensorSpec>) -> TappedVersion {
         signature: Signature { inputs, outputs },
         is_batched: true,
         config: ModelConfig::default(),
+        digest: None,
     }
 }
 

@@ -285,5 +285,11 @@ fn deployed_version(
         .golden
         .as_ref()
         .map(|_| GoldenFile { path: golden_beside(&folder), runtime: validation.onnxruntime.clone() });
-    DeployedVersion { folder, model_file: record.model_file.clone(), settings: settings.clone(), golden }
+    DeployedVersion {
+        folder,
+        digest: record.digest.clone(),
+        model_file: record.model_file.clone(),
+        settings: settings.clone(),
+        golden,
+    }
 }

@@ -42,6 +42,7 @@ fn version() -> TappedVersion {
         },
         is_batched: true,
         config: ModelConfig::default(),
+        digest: None,
     }
 }
 

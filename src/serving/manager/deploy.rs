@@ -162,7 +162,7 @@ impl Shared {
         let file = Path::new(&from.model_file).file_name().and_then(|name| name.to_str());
         settings.parsed.model_file = file.map(str::to_owned);
         settings.parsed.overlay(&from.settings, origin).map_err(defect)?;
-        self.loader.load(id, &files, &settings, from.golden.as_ref()).map_err(|error| {
+        self.loader.load(id, &files, &settings, Some(from)).map_err(|error| {
             tracing::error!(model = %id, %error, "the version could not be loaded");
             error.public_message()
         })

@@ -37,6 +37,8 @@ pub struct DeployedModel {
 pub struct DeployedVersion {
     /// The folder with the version's files, its own configuration among them.
     pub folder: PathBuf,
+    /// SHA-256 over the files, as the registry has it.
+    pub digest: String,
     /// The model file, relative to the folder.
     pub model_file: String,
     /// Settings that go over those of the version's own file.

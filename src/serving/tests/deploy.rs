@@ -19,6 +19,7 @@ impl House {
     fn deployed_version(&self, number: u64) -> DeployedVersion {
         DeployedVersion {
             folder: self.folder.path().join(format!(".cache/{number}")),
+            digest: number.to_string(),
             model_file: "model.onnx".to_owned(),
             settings: BTreeMap::new(),
             golden: None,
