@@ -18,7 +18,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use super::guard::{Guarded, Patience};
 use super::shutdown::ShutdownSignal;
 use super::tls::Tls;
+use super::together::{Running, Together};
 use super::trace::{Tracing, traced};
 use crate::access::Peer;
 use crate::protocol::Limits;
@@ -144,7 +145,7 @@ impl Listener {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let service_for = Arc::new(service_for);
-        let builder = Arc::new(connection_builder(versions, limits));
+        let limits = Arc::new(limits.clone());
         let patience =
             Patience { header: limits.header_timeout, idle: IDLE_TIMEOUT, stall: limits.stall_timeout };
         let permits = Arc::new(Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
@@ -156,7 +157,7 @@ impl Listener {
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 (socket, address, permit) = self.accept(&permits) => {
                     let (service_for, tracing) = (Arc::clone(&service_for), self.tracing);
-                    let (builder, tls) = (Arc::clone(&builder), self.tls.clone());
+                    let (limits, tls) = (Arc::clone(&limits), self.tls.clone());
                     let (mut shutdown, age_max) = (shutdown.clone(), spread_age(limits.connection_age_max));
                     connections.spawn(async move {
                         no_delay(&socket);
@@ -164,7 +165,7 @@ impl Listener {
                         match tls {
                             None => {
                                 let service = service_of(Peer::new(address));
-                                serve_connection(socket, service, builder, patience, age_max, shutdown).await;
+                                serve_connection(socket, service, (versions, &limits), patience, age_max, shutdown).await;
                             }
                             Some(tls) => {
                                 let accepted = tokio::select! {
@@ -173,7 +174,7 @@ impl Listener {
                                 };
                                 if let Some((stream, peer)) = accepted {
                                     let service = service_of(peer);
-                                    serve_connection(stream, service, builder, patience, age_max, shutdown).await;
+                                    serve_connection(stream, service, (versions, &limits), patience, age_max, shutdown).await;
                                 }
                             }
                         }
@@ -227,8 +228,8 @@ fn is_of_one_client(error: &io::Error) -> bool {
     )
 }
 
-fn connection_builder(versions: Versions, limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn connection_builder(versions: Versions, limits: &Limits, together: Together) -> auto::Builder<Together> {
+    let mut builder = auto::Builder::new(together);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -278,7 +279,7 @@ async fn reached(age: Option<Duration>) {
 async fn serve_connection<T, S, B>(
     socket: T,
     service: S,
-    builder: Arc<auto::Builder<TokioExecutor>>,
+    (versions, limits): (Versions, &Limits),
     patience: Patience,
     age_max: Option<Duration>,
     mut shutdown: ShutdownSignal,
@@ -302,17 +303,19 @@ async fn serve_connection<T, S, B>(
             answer
         }
     });
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
+    let together = Together::default();
+    let builder = connection_builder(versions, limits, together.clone());
+    let mut connection = Running::new(builder.serve_connection(TokioIo::new(io), service), together);
     let mut is_old = std::pin::pin!(reached(age_max));
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => ended,
+        ended = &mut connection => ended,
         () = shutdown.draining() => {
-            connection.as_mut().graceful_shutdown();
+            connection.connection().graceful_shutdown();
             connection.await
         }
         () = is_old.as_mut() => {
-            connection.as_mut().graceful_shutdown();
+            connection.connection().graceful_shutdown();
             connection.await
         }
     };

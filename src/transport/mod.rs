@@ -10,6 +10,7 @@ mod listener;
 mod shutdown;
 mod carried;
 mod tls;
+mod together;
 mod trace;
 #[cfg(test)]
 mod tests;
