@@ -11,18 +11,23 @@
 //!              └───────────────────────────── until there are none ◄───────────────────────────────────┘
 //! ```
 //!
+//! A request that is polled again and again, a stream or a long upload, gets a task of its own after all, which another
+//! thread may run: it has work for a thread, and would hold up those beside it.
+//!
 //! A request that panics ends alone: its stream is reset, and the others go on.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::CatchUnwind;
+use futures_util::Stream;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, Stream};
 use hyper::rt::Executor;
 use parking_lot::Mutex;
+
+/// Polls after which a request gets a task of its own. A unary call takes about four.
+const POLLS_MAX: u32 = 32;
 
 type Request = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -42,7 +47,39 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Together {
 pub(super) struct Running<C> {
     connection: Pin<Box<C>>,
     together: Together,
-    requests: FuturesUnordered<CatchUnwind<AssertUnwindSafe<Request>>>,
+    requests: FuturesUnordered<Local>,
+}
+
+/// A request while it is run here.
+struct Local {
+    /// `None` once it has ended or runs elsewhere.
+    request: Option<Request>,
+    polls: u32,
+}
+
+impl Future for Local {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(request) = &mut self.request else { return Poll::Ready(()) };
+        // It is not polled again after a panic.
+        match catch_unwind(AssertUnwindSafe(|| request.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => {}
+            Ok(Poll::Ready(())) => return Poll::Ready(()),
+            Err(_) => {
+                tracing::error!("a request panicked");
+                return Poll::Ready(());
+            }
+        }
+        self.polls += 1;
+        if self.polls < POLLS_MAX {
+            return Poll::Pending;
+        }
+        if let Some(request) = self.request.take() {
+            tokio::spawn(request);
+        }
+        Poll::Ready(())
+    }
 }
 
 impl<C: Future> Running<C> {
@@ -63,11 +100,7 @@ impl<C: Future> Future for Running<C> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = &mut *self;
         loop {
-            while let Poll::Ready(Some(ended)) = Pin::new(&mut this.requests).poll_next(cx) {
-                if ended.is_err() {
-                    tracing::error!("a request panicked");
-                }
-            }
+            while let Poll::Ready(Some(())) = Pin::new(&mut this.requests).poll_next(cx) {}
             if let Poll::Ready(output) = this.connection.as_mut().poll(cx) {
                 return Poll::Ready(output);
             }
@@ -75,7 +108,7 @@ impl<C: Future> Future for Running<C> {
             if begun.is_empty() {
                 return Poll::Pending;
             }
-            this.requests.extend(begun.into_iter().map(|request| AssertUnwindSafe(request).catch_unwind()));
+            this.requests.extend(begun.into_iter().map(|request| Local { request: Some(request), polls: 0 }));
         }
     }
 }
@@ -84,6 +117,7 @@ impl<C: Future> Future for Running<C> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures_util::FutureExt;
     use futures_util::task::noop_waker;
     use tokio::sync::oneshot;
 
@@ -162,6 +196,41 @@ mod tests {
         }
         assert!(running.poll_unpin(&mut cx).is_ready());
         assert_eq!(*seen.lock(), [0, 0, 0, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_gets_a_task_of_its_own() {
+        let (ended, seen) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<usize>>>::default());
+        let together = Together::default();
+        let (answer, answered) = oneshot::channel();
+        let counts = Arc::clone(&ended);
+        let stream: Request = Box::pin(async move {
+            let mut left = POLLS_MAX + 10;
+            let again = |cx: &mut Context<'_>| {
+                cx.waker().wake_by_ref();
+                left -= 1;
+                if left == 0 { Poll::Ready(()) } else { Poll::Pending }
+            };
+            std::future::poll_fn(again).await;
+            counts.fetch_add(1, Ordering::SeqCst);
+            answer.send(()).unwrap();
+        });
+        let connection = Fake {
+            together: together.clone(),
+            begins: vec![stream],
+            ended,
+            seen: Arc::clone(&seen),
+            closes_at: 9,
+        };
+        let mut running = Running::new(connection, together);
+        let waker = noop_waker();
+        for _ in 0..=POLLS_MAX {
+            assert!(running.poll_unpin(&mut Context::from_waker(&waker)).is_pending());
+        }
+        assert!(running.requests.is_empty());
+        assert_eq!(seen.lock().iter().max(), Some(&0), "it has not ended here");
+        // Nobody polls the connection any more.
+        answered.await.unwrap();
     }
 
     #[test]
