@@ -135,11 +135,12 @@ fn uri(folder: &str, hash: &str) -> String {
 
 /// Whether rows of `schema` may have large values.
 pub(super) fn may_hold(schema: &Schema) -> bool {
-    schema.fields().iter().any(|field| is_large(field, VALUE))
+    schema.fields().iter().any(|field| is_large(field))
 }
 
-fn is_large(field: &Field, member: &str) -> bool {
-    matches!(field.data_type(), ArrowType::Struct(fields) if fields.find(member).is_some())
+/// Whether a column of the log has large values.
+fn is_large(field: &Field) -> bool {
+    matches!(field.data_type(), ArrowType::Struct(fields) if fields.find(VALUE).is_some())
 }
 
 /// The values in a batch of the log, by the hash that names them.
@@ -167,7 +168,7 @@ pub(super) fn named(batch: &RecordBatch, folder: &str) -> Result<RecordBatch, Ar
     let mut fields = Vec::new();
     let mut columns = Vec::new();
     for (field, column) in schema.fields().iter().zip(batch.columns()) {
-        match column.as_struct_opt().filter(|_| is_large(field, VALUE)) {
+        match column.as_struct_opt().filter(|_| is_large(field)) {
             None => {
                 fields.push(Arc::clone(field));
                 columns.push(Arc::clone(column));

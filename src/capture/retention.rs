@@ -54,8 +54,7 @@ pub struct Deleted {
 }
 
 /// Deletes the rows of `key_hash`, and the large values that no other row of their file names, from the files that `filter`
-/// lets through. Each file is replaced in one step by one
-/// without them; its manifest follows, and says so.
+/// lets through. Each file is replaced in one step by one without them; its manifest follows, and says so.
 ///
 /// # Errors
 /// [`CaptureError`]; what was deleted before stays deleted, and deleting again goes on.

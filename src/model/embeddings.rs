@@ -6,8 +6,8 @@ use super::Signature;
 use super::features::{Side, row_elements};
 use crate::tensor::DataType;
 
-/// Most elements of a row.
-const ELEMENTS_MAX: usize = 4_096;
+/// Most elements of a row that is a point.
+pub const COORDINATES_MAX: usize = 4_096;
 
 /// A tensor whose rows are points.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub fn embeddings(
     let mut found = Vec::new();
     for (side, specs) in [(Side::Input, &signature.inputs), (Side::Output, &signature.outputs)] {
         for (tensor, spec) in specs.iter().enumerate() {
-            let width = row_elements(spec, is_batched).filter(|count| (2..=ELEMENTS_MAX).contains(count));
+            let width = row_elements(spec, is_batched).filter(|count| (2..=COORDINATES_MAX).contains(count));
             if let Some(width) = width.filter(|_| spec.dtype != DataType::Bytes)
                 && names.iter().any(|name| **name == *spec.name)
             {

@@ -21,8 +21,9 @@ pub use self::distinct::Distinct;
 pub use self::kll::Kll;
 pub use self::moments::Moments;
 pub use self::numeric::{NumericProfile, Sampling};
-pub use self::points::{BASELINE_POINTS, COORDINATES_MAX, PANE_POINTS, Point, PointSample, WINDOW_POINTS};
+pub use self::points::{BASELINE_POINTS, PANE_POINTS, Point, PointSample, WINDOW_POINTS};
 pub use self::reservoir::{Reservoir, Sampled};
+pub use crate::model::embeddings::COORDINATES_MAX;
 
 use std::borrow::Cow;
 

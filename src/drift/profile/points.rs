@@ -12,8 +12,6 @@ pub const BASELINE_POINTS: usize = 500;
 pub const WINDOW_POINTS: usize = 256;
 /// Points of a pane.
 pub const PANE_POINTS: usize = 128;
-/// Most coordinates of a point.
-pub const COORDINATES_MAX: usize = 4_096;
 
 /// The coordinates of a row, all finite.
 pub type Point = Arc<[f32]>;
