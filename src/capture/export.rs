@@ -16,6 +16,7 @@ use arrow_schema::DataType as ArrowType;
 use serde_json::{Map, Value, json};
 
 use super::json;
+use super::large::{OVERFLOW, is_overflow};
 
 /// A shape of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,6 +61,22 @@ struct Request<'a> {
     id: &'a str,
 }
 
+/// A column, and the one for its rows that were too large for it.
+struct Shown<'a> {
+    column: &'a dyn Array,
+    large: Option<&'a dyn Array>,
+}
+
+impl Shown<'_> {
+    /// The value of a row, or where it is.
+    fn value(&self, at: usize) -> Value {
+        match self.large {
+            Some(large) if large.is_valid(at) => json::value(large, at),
+            _ => json::value(self.column, at),
+        }
+    }
+}
+
 impl Request<'_> {
     fn version(&self) -> u64 {
         let versions = self.batch.column_by_name("model_version");
@@ -74,17 +91,22 @@ impl Request<'_> {
     }
 
     /// The columns of one side, without its prefix.
-    fn columns(&self, prefix: &str) -> Vec<(String, &dyn Array)> {
+    fn columns(&self, prefix: &str) -> Vec<(String, Shown<'_>)> {
         let schema = self.batch.schema();
-        let names = schema.fields().iter().map(|field| field.name().strip_prefix(prefix).map(str::to_owned));
-        let columns = names.zip(self.batch.columns());
-        columns.filter_map(|(name, column)| Some((name?, &**column as &dyn Array))).collect()
+        let fields = schema.fields().iter().zip(self.batch.columns());
+        let own = fields.filter(|(field, column)| !is_overflow(field.name(), column));
+        own.filter_map(|(field, column)| {
+            let name = field.name().strip_prefix(prefix)?.to_owned();
+            let large = self.batch.column_by_name(&format!("{}{OVERFLOW}", field.name()));
+            let large = large.map(|column| &**column as &dyn Array);
+            Some((name, Shown { column, large }))
+        })
+        .collect()
     }
 
     fn azure(&self, prefix: &str) -> Value {
         let columns = self.columns(prefix);
-        let row =
-            |at| columns.iter().map(|(name, column)| (name.clone(), json::value(*column, at))).collect();
+        let row = |at| columns.iter().map(|(name, column)| (name.clone(), column.value(at))).collect();
         let data: Vec<Map<String, Value>> = (0..self.batch.num_rows()).map(row).collect();
         let collection = if prefix == "in." { "model_inputs" } else { "model_outputs" };
         json!({
@@ -110,7 +132,7 @@ impl Request<'_> {
             .columns(prefix)
             .into_iter()
             .map(|(name, column)| {
-                let values = (0..rows).map(|at| json::value(column, at));
+                let values = (0..rows).map(|at| column.value(at));
                 let data: Vec<Value> = values
                     .flat_map(|value| match value {
                         Value::Array(elements) => elements,
@@ -119,7 +141,7 @@ impl Request<'_> {
                     .collect();
                 let shape =
                     if data.len() == rows { vec![rows] } else { vec![rows, data.len() / rows.max(1)] };
-                json!({"name": name, "datatype": datatype(column.data_type()), "shape": shape, "data": data})
+                json!({"name": name, "datatype": datatype(column.column.data_type()), "shape": shape, "data": data})
             })
             .collect();
         let (kind, member) = if prefix == "in." { ("request", "inputs") } else { ("response", "outputs") };

@@ -10,11 +10,15 @@ use arrow_schema::DataType as ArrowType;
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Map, Value};
 
-/// One row as an object of all its columns.
+use super::large::is_overflow;
+
+/// One row as an object of all its columns. Those for what was too large stand in it where something was.
 pub fn row(batch: &RecordBatch, at: usize) -> Map<String, Value> {
     let schema = batch.schema();
-    let names = schema.fields().iter().map(|field| field.name().clone());
-    names.zip(batch.columns()).map(|(name, column)| (name, value(column, at))).collect()
+    let names = schema.fields().iter().map(|field| field.name());
+    let columns = names.zip(batch.columns());
+    let shown = columns.filter(|(name, column)| column.is_valid(at) || !is_overflow(name, column));
+    shown.map(|(name, column)| (name.clone(), value(column, at))).collect()
 }
 
 /// One value.

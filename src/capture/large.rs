@@ -133,6 +133,14 @@ fn uri(folder: &str, hash: &str) -> String {
     format!("{folder}/{hash}")
 }
 
+/// What the name of a column ends with whose rows were too large for the column before it.
+pub(super) const OVERFLOW: &str = ".large";
+
+/// Whether `column` holds the rows that were too large for the column before it.
+pub(super) fn is_overflow(name: &str, column: &dyn Array) -> bool {
+    name.ends_with(OVERFLOW) && matches!(column.data_type(), ArrowType::Struct(_))
+}
+
 /// Whether rows of `schema` may have large values.
 pub(super) fn may_hold(schema: &Schema) -> bool {
     schema.fields().iter().any(|field| is_large(field))

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType as ArrowType, Field, Schema, SchemaRef, TimeUnit};
 use sha2::{Digest, Sha256};
 
-use super::large::logged_fields;
+use super::large::{OVERFLOW, logged_fields};
 use super::privacy::{Hasher, Policy, hex};
 use super::settings::CaptureError;
 use super::values::Values;
@@ -209,7 +209,7 @@ impl Building<'_> {
         column.overflows = may_be_large && !column.form.is_large() && matches!(column.policy, Policy::Keep);
         let beside = column.overflows.then(|| {
             let (form, policy) = (Form::Overflow, Policy::Keep);
-            (format!("{name}.large"), ColumnPlan { form, policy, overflows: false, ..column.clone() })
+            (format!("{name}{OVERFLOW}"), ColumnPlan { form, policy, overflows: false, ..column.clone() })
         });
         self.push(name, column);
         if let Some((name, column)) = beside {

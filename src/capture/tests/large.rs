@@ -112,6 +112,16 @@ fn rows_that_are_seldom_large_stand_in_a_column_beside() {
         assert!(object(&folder, column, 1) == expected, "{name}");
     }
     assert_eq!(objects(&folder), 2);
+
+    // In other shapes where it is stands for the value, and no column is there twice.
+    use super::super::{ExportForm, json_row, lines};
+    assert!(!json_row(&batch, 0).contains_key("in.x.large"));
+    assert_eq!(json_row(&batch, 1)["in.x.large"]["bytes"], 4 * big.len());
+    let azure = lines(ExportForm::Azure, "m", &batch);
+    assert_eq!(azure[0]["data"][0].as_object().unwrap().len(), 2, "{azure:?}");
+    assert_eq!(azure[2]["data"][0]["photo"]["bytes"], 2 * MEBI);
+    let kserve = lines(ExportForm::Kserve, "m", &batch);
+    assert_eq!(kserve[2]["data"]["inputs"].as_array().unwrap().len(), 2);
 }
 
 #[test]
