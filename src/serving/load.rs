@@ -129,7 +129,7 @@ impl Loader {
             id: id.clone(),
             serial,
         };
-        let mut servable = assemble(model, parsed, &findings, farewell, &self.families)?;
+        let mut servable = assemble(model, parsed, &findings, farewell, &self.families, self.cores)?;
         servable.labels = settings.labels.clone();
         servable.tap = self.tap(&servable, files, registered);
         servable.load_duration = started.elapsed();
@@ -224,6 +224,7 @@ fn assemble(
     findings: &Findings,
     farewell: Farewell,
     families: &ServingMetrics,
+    cores: usize,
 ) -> Result<Servable, SchedulerError> {
     let id = farewell.id.clone();
     let metrics = Arc::new(VersionMetrics::new(families, &id));
@@ -238,7 +239,7 @@ fn assemble(
         max_batch_size,
         queue: parsed.config.queue.clone(),
         workers,
-        inline_run_max: inline_run(&parsed.config, &signature, findings, max_batch_size),
+        inline_run_max: inline_run(&parsed.config, &signature, findings, max_batch_size, cores),
     };
     let scheduler = Scheduler::start(model, plan, queue_metrics)?;
     Ok(Servable {

@@ -16,6 +16,9 @@ const BATCH_RUN_MAX: Duration = Duration::from_millis(250);
 /// Longest run of the largest batch that a caller may do itself, on an async thread.
 const INLINE_RUN_MAX: Duration = Duration::from_micros(200);
 
+/// The same where there is one core: nothing else could go on meanwhile in any case.
+const INLINE_RUN_MAX_ALONE: Duration = Duration::from_millis(2);
+
 /// A single run that takes longer than this is worth several threads.
 const HEAVY: Duration = Duration::from_millis(2);
 
@@ -146,13 +149,15 @@ pub(super) fn inline_run(
     signature: &Signature,
     findings: &Findings,
     max_batch_size: usize,
+    cores: usize,
 ) -> Option<Duration> {
     let largest = findings.run_times.iter().find(|(rows, _)| *rows >= max_batch_size.max(1))?;
     let is_steady = config.runtime.provider == Provider::Cpu
         && max_batch_size > 0
         && signature.has_fixed_rows()
         && !findings.has_control_flow;
-    (is_steady && largest.1 <= INLINE_RUN_MAX).then_some(largest.1)
+    let longest = if cores <= 1 { INLINE_RUN_MAX_ALONE } else { INLINE_RUN_MAX };
+    (is_steady && largest.1 <= longest).then_some(largest.1)
 }
 
 #[cfg(test)]
@@ -247,16 +252,21 @@ mod tests {
             shape: Some(dims),
             optional: false,
         };
-        let check = |dims: Vec<Dim>, run_us, has_control_flow, batch, expected| {
+        let check_on = |cores, dims: Vec<Dim>, run_us, has_control_flow, batch, expected| {
             let signature = Signature { inputs: vec![spec(dims.clone())], outputs: vec![spec(dims)] };
             let run_times = vec![(1, Duration::from_micros(1)), (64, Duration::from_micros(run_us))];
             let findings = Findings { run_times, has_control_flow, ..Findings::none() };
-            let run = inline_run(&ModelConfig::default(), &signature, &findings, batch);
+            let run = inline_run(&ModelConfig::default(), &signature, &findings, batch, cores);
             assert_eq!(run.is_some(), expected);
+        };
+        let check = |dims, run_us, has_control_flow, batch, expected| {
+            check_on(2, dims, run_us, has_control_flow, batch, expected);
         };
         let any = || Dim::Dynamic(None);
         check(vec![any(), Dim::Fixed(4)], 50, false, 64, true);
-        check(vec![any(), Dim::Fixed(4)], 5000, false, 64, false);
+        check(vec![any(), Dim::Fixed(4)], 1900, false, 64, false);
+        check_on(1, vec![any(), Dim::Fixed(4)], 1900, false, 64, true);
+        check_on(1, vec![any(), Dim::Fixed(4)], 5000, false, 64, false);
         check(vec![any(), Dim::Fixed(4)], 50, true, 64, false);
         check(vec![any(), any()], 50, false, 64, false);
         check(vec![any(), Dim::Fixed(4)], 50, false, 0, false);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, future, stream};
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
@@ -27,6 +27,11 @@ use crate::transport::carried::{attributes, split_key};
 
 /// Requests of one stream that run at the same time. More wait in the connection's flow control.
 const IN_FLIGHT_MAX: usize = 64;
+
+/// Most answers in one frame.
+const TOGETHER_MAX: usize = 32;
+/// Longest answer that is put into a frame with others, and most bytes of such a frame.
+const TOGETHER_BYTES: (usize, usize) = (4 << 10, 64 << 10);
 
 /// What every request of a stream shares.
 struct Context {
@@ -68,13 +73,15 @@ where
     });
     let messages = Messages::new(body, encoding, Arc::clone(&shared.limits), shared.in_flight.clone());
     let reader = Reader { messages, shutdown: shared.shutdown.clone() };
-    let frames = stream::unfold(Some(reader), read);
-    let answers = frames
+    let requests = stream::unfold(Some(reader), read);
+    let answers = requests
         .map(move |frame| answer(Arc::clone(&context), frame))
         .buffered(IN_FLIGHT_MAX)
         .map(Some)
         .chain(stream::iter([None]))
-        .scan(false, |ended, answer| future::ready(next_frame(ended, answer)));
+        .ready_chunks(TOGETHER_MAX)
+        .scan(false, |ended, answers| future::ready(frames(ended, answers).map(stream::iter)))
+        .flatten();
     reply::stream_response(Box::pin(answers), encoding)
 }
 
@@ -103,21 +110,46 @@ where
     }
 }
 
-/// The frame for one answer: data while all is well, trailers at the end or at the first failure, then nothing.
-fn next_frame(
+/// The frames for answers that are ready together: data while all is well, trailers at the end or at the first failure, then
+/// nothing. Short answers share a frame: each costs HTTP/2 more than the answer itself.
+fn frames(
     ended: &mut bool,
-    answer: Option<Result<Bytes, Failure>>,
-) -> Option<Result<Frame<Bytes>, tonic::Status>> {
+    answers: Vec<Option<Result<Bytes, Failure>>>,
+) -> Option<Vec<Result<Frame<Bytes>, tonic::Status>>> {
     if *ended {
         return None;
     }
-    let trailers = match answer {
-        Some(Ok(message)) => return Some(Ok(Frame::data(message))),
-        Some(Err(failure)) => reply::failed_trailers(&failure),
-        None => Ok(reply::ok_trailers()),
-    };
-    *ended = true;
-    Some(trailers.map(Frame::trailers))
+    let mut frames = Vec::with_capacity(1);
+    let mut short = BytesMut::new();
+    for answer in answers {
+        let trailers = match answer {
+            Some(Ok(message)) => {
+                let (longest, all) = TOGETHER_BYTES;
+                if message.len() > longest || short.len() + message.len() > all {
+                    flush(&mut short, &mut frames);
+                }
+                match message.len() > longest {
+                    true => frames.push(Ok(Frame::data(message))),
+                    false => short.extend_from_slice(&message),
+                }
+                continue;
+            }
+            Some(Err(failure)) => reply::failed_trailers(&failure),
+            None => Ok(reply::ok_trailers()),
+        };
+        *ended = true;
+        flush(&mut short, &mut frames);
+        frames.push(trailers.map(Frame::trailers));
+        return Some(frames);
+    }
+    flush(&mut short, &mut frames);
+    Some(frames)
+}
+
+fn flush(short: &mut BytesMut, frames: &mut Vec<Result<Frame<Bytes>, tonic::Status>>) {
+    if !short.is_empty() {
+        frames.push(Ok(Frame::data(short.split().freeze())));
+    }
 }
 
 /// The framed answer to one message, or why the stream ends.
@@ -182,4 +214,39 @@ async fn refuse(context: &Context, failure: Failure, id: &Name) -> Result<Bytes,
 
 fn wants_real_status(headers: &HeaderMap) -> bool {
     headers.get("triton_grpc_error").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lengths of data frames, and 0 for trailers.
+    fn lens(ended: &mut bool, answers: Vec<Option<Result<Bytes, Failure>>>) -> Option<Vec<usize>> {
+        let frames = frames(ended, answers)?;
+        Some(frames.iter().map(|frame| frame.as_ref().unwrap().data_ref().map_or(0, Bytes::len)).collect())
+    }
+
+    fn message(len: usize) -> Option<Result<Bytes, Failure>> {
+        Some(Ok(Bytes::from(vec![1; len])))
+    }
+
+    #[test]
+    fn short_answers_share_a_frame_and_keep_their_order() {
+        let mut ended = false;
+        let answers = vec![message(10), message(20), message(5000), message(30), message(4096)];
+        assert_eq!(lens(&mut ended, answers).unwrap(), [30, 5000, 4126]);
+        let many = (0..20).map(|_| message(4000)).collect();
+        assert_eq!(lens(&mut ended, many).unwrap(), [64_000, 16_000]);
+        assert!(!ended);
+        assert_eq!(lens(&mut ended, vec![message(7), None]).unwrap(), [7, 0]);
+        assert!(ended && lens(&mut ended, vec![message(7)]).is_none());
+    }
+
+    #[test]
+    fn nothing_follows_a_failure() {
+        let mut ended = false;
+        let failure = Failure::new(Code::Internal, "x");
+        assert_eq!(lens(&mut ended, vec![message(7), Some(Err(failure)), message(8)]).unwrap(), [7, 0]);
+        assert!(ended);
+    }
 }
