@@ -70,6 +70,7 @@ fn scheduler(inline: bool) -> Arc<Scheduler> {
         max_batch_size: 64,
         queue: QueueConfig::default(),
         workers: 1,
+        fills_batches: false,
         inline_run_max: inline.then_some(RUN),
     };
     Arc::new(Scheduler::start(Arc::new(Tiny(model.0)), plan, SchedulerMetrics::detached()).expect("starts"))

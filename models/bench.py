@@ -3,7 +3,8 @@
 
     python bench.py DIRECTORY [MODEL ...]
 
-Real topologies, seeded random weights: what they answer means nothing, what they cost does. Not committed (163 MB).
+Real topologies, seeded random weights: what they answer means nothing, what they cost does. Not committed (163 MB, and
+490 MB more with the two for CUDA, which are only written when they are named).
 """
 
 import argparse
@@ -19,11 +20,12 @@ from train import IR_VERSION, OPSET, pin, tiny_model
 class Builder:
     """Collects nodes and weights; each method takes and returns the name of a tensor."""
 
-    def __init__(self, seed):
-        self.random, self.nodes, self.weights = np.random.default_rng(seed), [], []
+    def __init__(self, seed, real=np.float32):
+        self.random, self.nodes, self.weights, self.real = np.random.default_rng(seed), [], [], real
 
     def weight(self, array):
         name = f"w{len(self.weights)}"
+        array = array.astype(self.real) if array.dtype == np.float32 else array
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
@@ -57,8 +59,9 @@ class Builder:
         return model
 
 
-def resnet50():
-    b = Builder(50)
+def resnet50(real=np.float32):
+    b = Builder(50, real)
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(real))
 
     def convolve(x, fan_in, fan_out, size, stride=1, gamma=1.0):
         weight = b.normal((fan_out, fan_in, size, size), (2 / (fan_in * size * size)) ** 0.5)
@@ -89,9 +92,7 @@ def resnet50():
             channels = 4 * width
     x = b.op("Flatten", b.op("GlobalAveragePool", x), axis=1)
     x = b.dense(x, 2048, 1000)
-    return b.model(
-        [("image", TensorProto.FLOAT, ["batch", 3, 224, 224])], ("logits", TensorProto.FLOAT, ["batch", 1000]), x
-    )
+    return b.model([("image", element, ["batch", 3, 224, 224])], ("logits", element, ["batch", 1000]), x)
 
 
 def encoder(layers=6, width=384, heads=12, inner=1536, length=128, vocabulary=8192):
@@ -133,23 +134,32 @@ def mlp():
     return b.model([("x", TensorProto.FLOAT, ["batch", 256])], ("y", TensorProto.FLOAT, ["batch", 10]), x)
 
 
+def bert():
+    return encoder(layers=12, width=768, inner=3072, vocabulary=30522)
+
+
 MODELS = {
     "tiny": (tiny_model, "16 -> 32 -> 3"),
     "mlp": (mlp, "256 -> 1024 -> 1024 -> 10"),
     "encoder": (encoder, "Transformer encoder: 6 layers, 384 wide, 12 heads, 128 tokens (ids below 8192), mean pooled"),
     "resnet50": (resnet50, "ResNet-50, 224 x 224"),
 }
+FOR_CUDA = {
+    "resnet50_fp16": (lambda: resnet50(np.float16), "ResNet-50, 224 x 224, half precision"),
+    "bert": (bert, "BERT-base: 12 layers, 768 wide, 12 heads, 128 tokens (ids below 30522), mean pooled"),
+}
 
 
 def main():
+    known = MODELS | FOR_CUDA
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path)
-    parser.add_argument("model", nargs="*", metavar="MODEL", help=f"of {', '.join(MODELS)}; all by default")
+    parser.add_argument("model", nargs="*", metavar="MODEL", help=f"of {', '.join(known)}; by default {', '.join(MODELS)}")
     arguments = parser.parse_args()
     for name in arguments.model or MODELS:
-        if name not in MODELS:
+        if name not in known:
             parser.error(f"no model named {name}")
-        make, text = MODELS[name]
+        make, text = known[name]
         folder = arguments.directory / name / "1"
         folder.mkdir(parents=True, exist_ok=True)
         data = pin(make(), name, text + "; seeded random weights.").SerializeToString(deterministic=True)

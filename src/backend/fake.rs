@@ -31,6 +31,7 @@ pub struct FakeModel {
     function: Arc<Function>,
     latency: Arc<Latency>,
     concurrency_max: Option<usize>,
+    pays_for_new_shapes: bool,
 }
 
 impl FakeModel {
@@ -44,6 +45,7 @@ impl FakeModel {
             function: Arc::new(function),
             latency: Arc::new(|_| Duration::ZERO),
             concurrency_max: None,
+            pays_for_new_shapes: false,
         }
     }
 
@@ -85,6 +87,12 @@ impl FakeModel {
     #[must_use]
     pub fn with_concurrency_max(self, concurrency_max: usize) -> FakeModel {
         FakeModel { concurrency_max: Some(concurrency_max), ..self }
+    }
+
+    /// The same model, which says that new shapes cost it.
+    #[must_use]
+    pub fn paying_for_new_shapes(self) -> FakeModel {
+        FakeModel { pays_for_new_shapes: true, ..self }
     }
 }
 
@@ -138,6 +146,10 @@ impl Model for FakeModel {
 
     fn concurrency_max(&self) -> Option<usize> {
         self.concurrency_max
+    }
+
+    fn pays_for_new_shapes(&self) -> bool {
+        self.pays_for_new_shapes
     }
 }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use crate::error::{Code, Coded};
 use crate::model::Signature;
 use crate::model::config::{InstanceConfig, RuntimeConfig};
-use crate::tensor::{DataType, Shape};
+use crate::tensor::{DataType, Shape, StagingMemory};
 
 /// What to open.
 #[derive(Debug, Clone)]
@@ -56,6 +56,15 @@ pub trait Model: Send + Sync + std::fmt::Debug {
     fn concurrency_max(&self) -> Option<usize> {
         None
     }
+
+    /// Whether a run of another shape than the last takes much longer than one of the same, so that whoever batches
+    /// should keep to few shapes.
+    fn pays_for_new_shapes(&self) -> bool {
+        false
+    }
+
+    /// Lets the model keep what it needs for so many shapes at the same time, where it pays for new ones.
+    fn keep_shapes(&self, _shapes: usize) {}
 }
 
 /// One worker's private handle to a model.
@@ -66,6 +75,11 @@ pub trait Instance: Send {
     /// # Errors
     /// [`BackendError::Interrupted`] after [`Interrupt::interrupt`]; [`BackendError::Run`] with the runtime's text.
     fn run(&mut self, inputs: &[Option<Input<'_>>]) -> Result<Vec<Output>, BackendError>;
+
+    /// Memory that this instance's device reads faster than ordinary memory, for whoever gathers its inputs.
+    fn staging_memory(&self) -> Option<Arc<dyn StagingMemory>> {
+        None
+    }
 
     /// A handle that stops this instance's running [`run`](Instance::run) from another thread.
     fn interrupter(&self) -> Arc<dyn Interrupt>;

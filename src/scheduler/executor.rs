@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use smallvec::{SmallVec, smallvec};
 
 use super::gather::{Staging, check_rows, scatter};
+use super::policy::{Limits, filled};
 use super::ticket::{Outcome, Promise};
 use super::{Reply, SchedulerError};
 use crate::backend::{BackendError, Instance, Interrupt, Model, Output};
@@ -21,7 +22,7 @@ use crate::infer::Timing;
 /// One instance with its staging memory.
 pub(super) struct Executor {
     model: Arc<dyn Model>,
-    batched: bool,
+    limits: Limits,
     /// Gone after a panic, until the next batch.
     instance: Option<Box<dyn Instance>>,
     interrupter: Arc<dyn Interrupt>,
@@ -55,15 +56,15 @@ pub(super) struct Report {
 }
 
 impl Executor {
-    pub(super) fn new(model: Arc<dyn Model>, batched: bool) -> Result<Executor, BackendError> {
+    pub(super) fn new(model: Arc<dyn Model>, limits: Limits) -> Result<Executor, BackendError> {
         let instance = model.instance()?;
         Ok(Executor {
             interrupter: instance.interrupter(),
             model,
-            batched,
+            limits,
+            staging: Staging::within(instance.staging_memory()),
             instance: Some(instance),
             run_number: Arc::new(AtomicU64::new(0)),
-            staging: Staging::default(),
             batch: Vec::new(),
             outcomes: Vec::new(),
             wakers: Vec::new(),
@@ -81,6 +82,7 @@ impl Executor {
             let instance = self.model.instance()?;
             self.interrupter = instance.interrupter();
             self.run_number = Arc::new(AtomicU64::new(0));
+            self.staging = Staging::within(instance.staging_memory());
             self.instance = Some(instance);
         }
         Ok(())
@@ -158,10 +160,12 @@ impl Executor {
         let jobs = &self.batch[range.clone()];
         let rows: usize = jobs.iter().map(|job| job.ticket().job.rows).sum();
         report.rows = report.rows.max(rows);
+        let fills = self.limits.fills && rows > 0;
+        let run_rows = if fills { filled(rows, self.limits.rows_max) } else { rows };
         let instance = self.instance.as_mut().ok_or(SchedulerError::Panicked)?;
 
         let started_at = if report.runs == 0 { taken_at } else { Instant::now() };
-        let inputs = self.staging.gather(jobs, rows);
+        let inputs = self.staging.gather(jobs, run_rows);
         let gathered_at = Instant::now();
         report.runs += 1;
         self.run_number.fetch_add(1, Ordering::Release);
@@ -171,7 +175,7 @@ impl Executor {
         report.gather += gathered_at - started_at;
         report.compute += ran_at - gathered_at;
 
-        let divided = self.divide(ran?, range.clone(), rows)?;
+        let divided = self.divide(ran?, range.clone(), run_rows)?;
         let scattered_at = Instant::now();
         report.scatter += scattered_at - ran_at;
         for (index, outputs) in range.zip(divided) {
@@ -188,8 +192,8 @@ impl Executor {
         Ok(())
     }
 
-    /// Outputs of the jobs in `range`. A job alone gets what the model gave, which must have its rows if the version is
-    /// batched: its answer must not depend on whether it had company.
+    /// Outputs of the jobs in `range`, which ran as `rows` rows. A job alone gets what the model gave, which must have its
+    /// rows if the version is batched: its answer must not depend on whether it had company.
     fn divide(
         &self,
         outputs: Vec<Output>,
@@ -200,8 +204,9 @@ impl Executor {
         let name = |index: usize| {
             self.model.signature().outputs.get(index).map_or_else(String::new, |spec| spec.name.to_string())
         };
-        if jobs.len() == 1 {
-            if self.batched {
+        let is_alone = |job: &Promise| !self.limits.batched || job.ticket().job.rows == rows;
+        if jobs.len() == 1 && jobs.first().is_some_and(is_alone) {
+            if self.limits.batched {
                 for (index, output) in outputs.iter().enumerate() {
                     check_rows(output, rows).map_err(|actual| SchedulerError::OutputRows {
                         output: name(index),

@@ -1,7 +1,10 @@
 //! Rows of several jobs into one batch, and the batch's outputs back into rows: pure moves of bytes.
 //!
 //! Fixed-size inputs are copied into reused aligned buffers, unless a job is alone and its bytes are aligned as they
-//! came; strings stay where they are and are read as runs. Outputs are divided as slices of shared memory.
+//! came; strings stay where they are and are read as runs. A batch can be filled up with copies of its first row, whose
+//! outputs are left out. Outputs are divided as slices of shared memory.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -9,12 +12,13 @@ use smallvec::SmallVec;
 use super::SchedulerError;
 use super::ticket::Promise;
 use crate::backend::{Input, InputData, Output};
-use crate::tensor::{AlignedBuffer, DataType, Shape, Tensor, strings_len_of_rows};
+use crate::tensor::{AlignedBuffer, DataType, Shape, StagingMemory, Tensor, strings_len_of_rows};
 
 /// Memory that a worker gathers inputs into, kept from batch to batch.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Staging {
     inputs: Vec<InputStaging>,
+    memory: Option<Arc<dyn StagingMemory>>,
 }
 
 #[derive(Debug, Default)]
@@ -28,19 +32,25 @@ struct InputStaging {
 pub(super) type BatchInputs<'a> = SmallVec<[Option<Input<'a>>; 4]>;
 
 impl Staging {
-    /// The inputs of a batch of `jobs`, which share a lane and have `rows` rows together.
+    /// Staging memory from `memory`, or of the process's own.
+    pub(super) fn within(memory: Option<Arc<dyn StagingMemory>>) -> Staging {
+        Staging { inputs: Vec::new(), memory }
+    }
+
+    /// The inputs of a batch of `jobs`, which share a lane, as `rows` rows: those that the jobs have, and copies of the
+    /// first one where that is fewer.
     pub(super) fn gather<'a>(&'a mut self, jobs: &'a [Promise], rows: usize) -> BatchInputs<'a> {
         let Some(first) = jobs.first() else { return BatchInputs::new() };
         let inputs = &first.ticket().job.inputs;
-        self.inputs.resize_with(inputs.len().max(self.inputs.len()), InputStaging::default);
+        let memory = &self.memory;
+        let staging =
+            || InputStaging { fixed: AlignedBuffer::within(memory.clone()), ..InputStaging::default() };
+        self.inputs.resize_with(inputs.len().max(self.inputs.len()), staging);
+        let is_alone = jobs.len() == 1 && first.ticket().job.rows >= rows;
         let mut gathered = BatchInputs::with_capacity(inputs.len());
         for (index, (input, staging)) in inputs.iter().zip(&mut self.inputs).enumerate() {
             gathered.push(input.as_ref().map(|input| {
-                if jobs.len() == 1 {
-                    staging.alone(input)
-                } else {
-                    staging.together(jobs, index, input, rows)
-                }
+                if is_alone { staging.alone(input) } else { staging.together(jobs, index, input, rows) }
             }));
         }
         gathered
@@ -77,15 +87,23 @@ impl InputStaging {
         first: &Tensor,
         rows: usize,
     ) -> Input<'a> {
-        self.shape = first.shape().with_rows(rows).expect("the rows of a batch were all received");
+        self.shape = first.shape().with_rows(rows).expect("a batch's rows fit memory");
         let parts = jobs.iter().map(|job| {
             let part = job.ticket().job.inputs.get(index).and_then(Option::as_ref);
             part.expect("jobs of a lane have the same inputs")
         });
+        let missing = rows - jobs.iter().map(|job| job.ticket().job.rows).sum::<usize>();
+        let first_row = || {
+            let part = parts.clone().find(|part| part.shape().rows() != Some(0));
+            part.map_or_else(Bytes::new, row_of)
+        };
         let data = match first.dtype().element_size() {
             None => {
                 self.strings.clear();
-                self.strings.extend(parts.map(|part| part.data().clone()));
+                self.strings.extend(parts.clone().map(|part| part.data().clone()));
+                if missing > 0 {
+                    self.strings.extend(std::iter::repeat_n(first_row(), missing));
+                }
                 InputData::Strings(&self.strings)
             }
             Some(size) => {
@@ -93,8 +111,12 @@ impl InputStaging {
                 self.fixed.clear();
                 // Even no bytes need an aligned address.
                 self.fixed.reserve_total(len.max(1));
-                for part in parts {
+                for part in parts.clone() {
                     self.fixed.extend_from_slice(part.data());
+                }
+                if missing > 0 {
+                    let row = first_row();
+                    (0..missing).for_each(|_| self.fixed.extend_from_slice(&row));
                 }
                 assert_eq!(self.fixed.len(), len, "row ranges tile the batch");
                 InputData::Fixed(self.fixed.as_slice())
@@ -104,14 +126,25 @@ impl InputStaging {
     }
 }
 
-/// Divides `outputs` of a batch of `rows` rows into jobs of `rows_of_jobs` rows. No job gets a byte of another's.
+/// The first row of a tensor that has one.
+fn row_of(tensor: &Tensor) -> Bytes {
+    let elements = tensor.shape().row_element_count();
+    let len = match tensor.dtype().element_size() {
+        Some(size) => elements * size,
+        None => strings_len_of_rows(tensor.data(), elements, 1).map_or(0, |lens| lens.iter().sum()),
+    };
+    tensor.data().slice(..len)
+}
+
+/// Divides `outputs` of a batch of `rows` rows into jobs of `rows_of_jobs` rows; the rows that are left over belong to
+/// nobody. No job gets a byte of another's.
 pub(super) fn scatter(
     outputs: &[Output],
     names: impl Fn(usize) -> String,
     rows_of_jobs: &[usize],
     rows: usize,
 ) -> Result<Vec<Vec<Output>>, SchedulerError> {
-    assert_eq!(rows_of_jobs.iter().sum::<usize>(), rows, "row ranges tile the batch");
+    assert!(rows_of_jobs.iter().sum::<usize>() <= rows, "row ranges fit the batch");
     let mut divided: Vec<Vec<Output>> =
         rows_of_jobs.iter().map(|_| Vec::with_capacity(outputs.len())).collect();
     for (index, output) in outputs.iter().enumerate() {
@@ -136,7 +169,7 @@ pub(super) fn scatter(
             row += job_rows;
             start += len;
         }
-        debug_assert_eq!(start, output.data.len(), "row ranges tile the output");
+        debug_assert!(start <= output.data.len(), "row ranges fit the output");
     }
     Ok(divided)
 }
@@ -201,10 +234,12 @@ mod tests {
         fn what_is_gathered_is_scattered(
             jobs in proptest::collection::vec(
                 (proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..9), 0..5), 0usize..4), 1..8),
+            padding in 0usize..4,
         ) {
             let promises: Vec<Promise> = jobs.iter().map(|(rows, offset)| promise(rows, *offset)).collect();
             let rows_of_jobs: Vec<usize> = jobs.iter().map(|(rows, _)| rows.len()).collect();
-            let rows = rows_of_jobs.iter().sum();
+            let given: usize = rows_of_jobs.iter().sum();
+            let rows = if given > 0 { given + padding } else { 0 };
             let mut staging = Staging::default();
             let inputs = staging.gather(&promises, rows);
             let outputs: Vec<Output> = inputs.iter().flatten().map(|input| {

@@ -67,6 +67,8 @@ pub struct Plan {
     pub queue: QueueConfig,
     /// How many workers run at the same time.
     pub workers: usize,
+    /// Whether the model pays for every new shape, so that batches are filled up to a power of two of rows.
+    pub fills_batches: bool,
     /// Set for a model whose largest batch runs so fast, and never much longer, that the asking task may run it
     /// itself instead of waking a worker thread: fixed row shapes, no control flow, measured at load. The value is
     /// the measured time.
@@ -76,6 +78,16 @@ pub struct Plan {
 impl Plan {
     fn is_inline(&self) -> bool {
         self.inline_run_max.is_some() && self.queue.delay.is_zero()
+    }
+
+    fn limits(&self) -> Limits {
+        let batched = self.max_batch_size > 0;
+        Limits {
+            rows_max: self.max_batch_size.max(1),
+            delay: self.queue.delay,
+            batched,
+            fills: batched && self.fills_batches,
+        }
     }
 }
 
@@ -144,11 +156,11 @@ impl Scheduler {
     ) -> Result<Scheduler, SchedulerError> {
         let batched = plan.max_batch_size > 0;
         let workers = plan.workers.clamp(1, model.concurrency_max().unwrap_or(usize::MAX).max(1));
-        let limits = Limits { rows_max: plan.max_batch_size.max(1), delay: plan.queue.delay, batched };
+        let limits = plan.limits();
         let displaces = plan.queue.priority_levels > 0;
         let mut state = State::new(limits, plan.queue.size.max(1), displaces, workers);
         for _ in 0..workers {
-            state.idle.push(Box::new(Executor::new(Arc::clone(&model), batched)?));
+            state.idle.push(Box::new(Executor::new(Arc::clone(&model), limits)?));
         }
         let shared = Arc::new(Shared {
             has_one_lane: !batched || lane::has_one_lane(model.signature()),

@@ -1,7 +1,8 @@
 //! What runs next: pure functions of ages, deadlines, rows and latency estimates. No clock, no lock, no thread.
 //!
 //! A batch is a run of whole jobs from the front of one lane. A job that does not fit ends it, so that nothing
-//! overtakes; a job that would make the batch too slow for a deadline already in it ends it too.
+//! overtakes; a job that would make the batch too slow for a deadline already in it ends it too. For a model that pays for
+//! every new shape, batches are filled up to a power of two, and cut where that would waste more than a quarter of a run.
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,18 @@ pub(super) struct Limits {
     pub(super) delay: Duration,
     /// Whether jobs may share a batch at all.
     pub(super) batched: bool,
+    /// Whether batches are filled up to [`filled`] rows.
+    pub(super) fills: bool,
+}
+
+/// The rows that a batch of `rows` rows is filled up to: a power of two, or the most that a batch has.
+pub(super) fn filled(rows: usize, rows_max: usize) -> usize {
+    rows.checked_next_power_of_two().map_or(rows, |power| power.min(rows_max)).max(rows)
+}
+
+/// Whether filling up leaves at most a quarter of the run to rows that nobody asked for.
+fn fills_well(rows: usize, rows_max: usize) -> bool {
+    rows.saturating_mul(4) >= filled(rows, rows_max).saturating_mul(3)
 }
 
 /// What to do with a lane.
@@ -79,6 +92,8 @@ pub(super) fn fill<'a>(
     let mut deadline: Option<Instant> = None;
     let mut oldest: Option<Instant> = None;
     let mut is_full = false;
+    // The longest prefix that fills up well.
+    let mut tight = (0, 0);
     for job in waiting {
         let grown = rows + job.rows;
         if jobs > 0
@@ -91,6 +106,9 @@ pub(super) fn fill<'a>(
         }
         jobs += 1;
         rows = grown;
+        if limits.fills && fills_well(rows, limits.rows_max) {
+            tight = (jobs, rows);
+        }
         oldest = Some(oldest.map_or(job.queued_at, |oldest| oldest.min(job.queued_at)));
         deadline = match (deadline, job.deadline) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -104,6 +122,10 @@ pub(super) fn fill<'a>(
         && until > now
     {
         return Decision::WaitUntil(until);
+    }
+    // The rest makes the next batch; but a small part of this one would waste more than it saves.
+    if limits.fills && tight.0 < jobs && tight.1 * 2 >= rows && tight.0 > 0 {
+        (jobs, rows) = tight;
     }
     Decision::Run { jobs, rows }
 }
@@ -199,7 +221,7 @@ mod tests {
     }
 
     fn limits(rows_max: usize, delay: u64) -> Limits {
-        Limits { rows_max, delay: us(delay), batched: true }
+        Limits { rows_max, delay: us(delay), batched: true, fills: false }
     }
 
     /// `Ok` for jobs and rows to run, `Err` for microseconds to wait. A run takes 10 us and 10 us a row.
@@ -223,6 +245,26 @@ mod tests {
         check(&[(0, 0, None), (0, 0, None)], limits(4, 0), Ok((2, 0)));
         let unbatched = Limits { batched: false, ..limits(1, 0) };
         check(&[(0, 0, None), (1, 0, None)], unbatched, Ok((1, 0)));
+    }
+
+    #[test]
+    fn batches_that_are_filled_up_waste_little() {
+        let check_filled = |rows: &[usize], rows_max, expected| {
+            let rows: Vec<Row> = rows.iter().map(|&rows| (rows, 0, None)).collect();
+            check(&rows, Limits { fills: true, ..limits(rows_max, 0) }, Ok(expected));
+        };
+        check_filled(&[1; 17], 64, (16, 16));
+        check_filled(&[1; 23], 64, (16, 16));
+        check_filled(&[1; 24], 64, (24, 24));
+        check_filled(&[1; 64], 48, (48, 48));
+        check_filled(&[1; 3], 64, (3, 3));
+        check_filled(&[1; 5], 64, (4, 4));
+        check_filled(&[5], 64, (1, 5));
+        check_filled(&[1, 4], 64, (2, 5));
+        check_filled(&[4, 1], 64, (1, 4));
+        check_filled(&[0, 0], 64, (2, 0));
+        let sizes = [0, 1, 2, 3, 5, 33, 64].map(|rows| filled(rows, 48));
+        assert_eq!(sizes, [1, 1, 2, 4, 8, 48, 64]);
     }
 
     #[test]
@@ -274,10 +316,12 @@ mod tests {
             rows_max in 1usize..10,
             delay in 0u64..500,
             cost in 0u64..100,
+            fills in any::<bool>(),
         ) {
             let now = Instant::now();
             let waiting = waiting(&rows, now);
-            match fill(waiting.iter(), &limits(rows_max, delay), now, |rows| Some(us(cost * rows as u64))) {
+            let limits = Limits { fills, ..limits(rows_max, delay) };
+            match fill(waiting.iter(), &limits, now, |rows| Some(us(cost * rows as u64))) {
                 Decision::Run { jobs, rows } => {
                     prop_assert!(jobs >= 1);
                     prop_assert!(jobs == 1 || rows <= rows_max);

@@ -87,11 +87,6 @@ pub(super) enum Admission {
 }
 
 impl Shared {
-    /// Whether jobs may share a batch.
-    pub(super) fn is_batched(&self) -> bool {
-        self.plan.max_batch_size > 0
-    }
-
     /// Queues `job` and sees to it that a worker looks, or says why not.
     pub(super) fn enqueue(
         self: &Arc<Self>,

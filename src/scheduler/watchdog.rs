@@ -81,7 +81,7 @@ fn replace(shared: &Arc<Shared>, state: &mut MutexGuard<'_, State>, batch: u64) 
     if state.replaced < REPLACEMENTS_MAX {
         state.replaced += 1;
         let made = MutexGuard::unlocked(state, || {
-            catch_unwind(AssertUnwindSafe(|| Executor::new(Arc::clone(&shared.model), shared.is_batched())))
+            catch_unwind(AssertUnwindSafe(|| Executor::new(Arc::clone(&shared.model), shared.plan.limits())))
         });
         let running = state.running.iter_mut().find(|running| running.batch == batch);
         match (made, running) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::plan::{BATCH_DEFAULT, Findings, Rows};
+use super::plan::{BATCH_DEFAULT, Findings, Rows, plan_tolerance};
 use super::settings::Settings;
 use crate::backend::onnx::precheck;
 use crate::backend::probe::{
@@ -83,7 +83,7 @@ pub(super) fn subject(artifact: &Artifact, settings: &Settings) -> ProbeSubject 
         artifact: artifact.clone(),
         options: OpenOptions { runtime, instances: config.instances.clone() },
         rows_max: config.max_batch_size.unwrap_or(BATCH_DEFAULT).max(1),
-        tolerance: config.batch_tolerance,
+        tolerance: plan_tolerance(&settings.parsed).0,
         try_zero: config.allow_empty != Some(false),
         sample: SampleRun::None,
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::catalog::Catalog;
@@ -118,7 +118,10 @@ impl Loader {
         self.catalog.advance(id, serial, ServableState::Verifying);
         parsed.check_signature(model.signature(), &settings.origin)?;
         settle_batch(&mut parsed, model.signature(), &findings)?;
-        self.warm_up(&*model, &parsed, &findings)?;
+        let sizes = batch_sizes(&*model, &parsed, &findings);
+        let workers = worker_count(&*model, &parsed);
+        model.keep_shapes(if model.pays_for_new_shapes() { sizes.len() + workers - 1 } else { workers });
+        self.warm_up(&*model, &parsed, &sizes, workers)?;
         if let Some(golden) = registered.and_then(|registered| registered.golden.as_ref()) {
             let judge = self.judge.get().map(|judge| &**judge);
             replay(judge, golden, &*model, &parsed.config).map_err(LoadError::Golden)?;
@@ -153,21 +156,53 @@ impl Loader {
         self.taps.get()?.tap(&version, files.folder.as_deref())
     }
 
-    /// Runs the version at batch 1, 2 and the largest that its examination ran.
+    /// Runs the version at `sizes`, and where its instances share no session, all of them at the largest.
     fn warm_up(
         &self,
         model: &dyn Model,
         parsed: &ParsedModelConfig,
-        findings: &Findings,
+        sizes: &[usize],
+        workers: usize,
     ) -> Result<(), BackendError> {
         let Some(examiner) = &self.examiner else { return Ok(()) };
-        let largest = parsed.config.max_batch_size.unwrap_or(0).max(1);
-        let tried = findings.run_times.iter().map(|(rows, _)| *rows).filter(|rows| *rows <= largest);
-        let last = tried.clone().max();
-        let rows: Vec<usize> = tried.filter(|rows| *rows <= 2 || Some(*rows) == last).collect();
-        examiner.warm_up(model.signature(), &mut *model.instance()?, &rows, parsed.config.warmup.runs);
+        let runs = parsed.config.warmup.runs;
+        examiner.warm_up(model.signature(), &mut *model.instance()?, sizes, runs);
+        if let Some(&largest) = sizes.last()
+            && model.concurrency_max().is_some()
+        {
+            let instances: Vec<_> = (0..workers).map(|_| model.instance()).collect::<Result<_, _>>()?;
+            let together = Barrier::new(instances.len());
+            std::thread::scope(|scope| {
+                for mut instance in instances {
+                    let together = &together;
+                    scope.spawn(move || {
+                        together.wait();
+                        examiner.warm_up(model.signature(), &mut *instance, &[largest], runs);
+                    });
+                }
+            });
+        }
         Ok(())
     }
+}
+
+/// The rows of batches that the version is warmed up with, ascending: all that there will be where each costs something
+/// the first time, else 1, 2 and the largest that its examination ran.
+fn batch_sizes(model: &dyn Model, parsed: &ParsedModelConfig, findings: &Findings) -> Vec<usize> {
+    let largest = parsed.config.max_batch_size.unwrap_or(0).max(1);
+    if model.pays_for_new_shapes() {
+        let powers = std::iter::successors(Some(1usize), |rows| rows.checked_mul(2));
+        return powers.take_while(|rows| *rows < largest).chain([largest]).collect();
+    }
+    let tried = findings.run_times.iter().map(|(rows, _)| *rows).filter(|rows| *rows <= largest);
+    let last = tried.clone().max();
+    tried.filter(|rows| *rows <= 2 || Some(*rows) == last).collect()
+}
+
+/// How many workers run at the same time.
+fn worker_count(model: &dyn Model, parsed: &ParsedModelConfig) -> usize {
+    let asked = parsed.config.instances.count.unwrap_or(1);
+    asked.min(model.concurrency_max().unwrap_or(usize::MAX)).max(1)
 }
 
 /// The model file of a version, which must be there.
@@ -232,13 +267,13 @@ fn assemble(
     let signature = model.signature().clone();
     let max_batch_size = parsed.config.max_batch_size.unwrap_or(0);
     let allow_empty = parsed.config.allow_empty.unwrap_or(false);
-    let workers =
-        parsed.config.instances.count.unwrap_or(1).min(model.concurrency_max().unwrap_or(usize::MAX)).max(1);
+    let workers = worker_count(&*model, &parsed);
     let plan = Plan {
         label: format!("{}/{}", id.name, id.version),
         max_batch_size,
         queue: parsed.config.queue.clone(),
         workers,
+        fills_batches: model.pays_for_new_shapes(),
         inline_run_max: inline_run(&parsed.config, &signature, findings, max_batch_size, cores),
     };
     let scheduler = Scheduler::start(model, plan, queue_metrics)?;
@@ -261,4 +296,28 @@ fn assemble(
         metrics,
         farewell,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::fake::FakeModel;
+
+    #[test]
+    fn warm_up_has_every_batch_size_that_costs_something() {
+        let check = |model: &FakeModel, max_batch_size, expected: &[usize]| {
+            let mut parsed = ParsedModelConfig::default();
+            parsed.config.max_batch_size = Some(max_batch_size);
+            let run_times = [1, 2, 4, 8, 16, 32, 64].map(|rows| (rows, Duration::from_micros(1))).to_vec();
+            let findings = Findings { run_times, ..Findings::none() };
+            assert_eq!(batch_sizes(model, &parsed, &findings), expected);
+        };
+        let model = FakeModel::elementwise(1, |x| x);
+        check(&model, 64, &[1, 2, 64]);
+        check(&model, 48, &[1, 2, 32]);
+        check(&model, 0, &[1]);
+        let model = model.paying_for_new_shapes();
+        check(&model, 48, &[1, 2, 4, 8, 16, 32, 48]);
+        check(&model, 0, &[1]);
+    }
 }

@@ -16,11 +16,14 @@ const BATCH_RUN_MAX: Duration = Duration::from_millis(250);
 /// Longest run of the largest batch that a caller may do itself, on an async thread.
 const INLINE_RUN_MAX: Duration = Duration::from_micros(200);
 
-/// The same where there is one core: nothing else could go on meanwhile in any case.
+/// The same where there is one core: a worker thread would only take turns with the others.
 const INLINE_RUN_MAX_ALONE: Duration = Duration::from_millis(2);
 
 /// A single run that takes longer than this is worth several threads.
 const HEAVY: Duration = Duration::from_millis(2);
+
+/// Largest difference between rows run together and apart on a GPU that counts as equal.
+const TOLERANCE_CUDA: f64 = 0.02;
 
 /// Most worker threads of all versions together; versions get fewer each when there are many.
 const WORKERS_TOTAL: usize = 2048;
@@ -73,8 +76,22 @@ pub(super) struct BatchRefused {
     reason: &'static str,
 }
 
+/// How far rows run together and apart may differ, and why where nobody said. A GPU picks other kernels for other batch
+/// sizes, and its tensor cores multiply 10 bits of each number's fraction.
+pub(super) fn plan_tolerance(parsed: &ParsedModelConfig) -> (f64, Option<&'static str>) {
+    let config = &parsed.config;
+    if config.runtime.provider == Provider::Cuda && *parsed.source("batch_tolerance") == Source::Default {
+        return (TOLERANCE_CUDA, Some("tensor cores round, and other batch sizes have other kernels"));
+    }
+    (config.batch_tolerance, None)
+}
+
 /// Decides threads and workers, before the model is opened. Settings that were written stay as they are.
 pub(super) fn plan_threads(parsed: &mut ParsedModelConfig, findings: &Findings, machine: Machine) {
+    if let (tolerance, Some(why)) = plan_tolerance(parsed) {
+        parsed.config.batch_tolerance = tolerance;
+        parsed.sources.insert("batch_tolerance".to_owned(), Source::Inferred(why.to_owned()));
+    }
     let is_heavy = findings.run_of_one().is_some_and(|run| run >= HEAVY);
     let cores = machine.cores.max(1);
     let config = &mut parsed.config;
@@ -186,6 +203,22 @@ mod tests {
         check_threads(16, 1, 50_000, (16, 2));
         check_threads(64, 1500, 20, (1, 1));
         check_threads(0, 0, 20, (1, 1));
+    }
+
+    #[test]
+    fn a_gpu_may_round_more_unless_somebody_says_otherwise() {
+        let mut parsed = ParsedModelConfig::default();
+        assert_eq!(plan_tolerance(&parsed), (1e-4, None));
+        parsed.config.runtime.provider = Provider::Cuda;
+        assert_eq!(plan_tolerance(&parsed).0, TOLERANCE_CUDA);
+        plan_threads(&mut parsed, &Findings::none(), Machine { cores: 8, versions: 1 });
+        assert_eq!((parsed.config.batch_tolerance, parsed.config.instances.count), (TOLERANCE_CUDA, Some(2)));
+        let mut parsed = ParsedModelConfig::default();
+        parsed.config.runtime.provider = Provider::Cuda;
+        parsed.config.batch_tolerance = 0.5;
+        let written = Source::File { file: "model.toml".to_owned(), line: 1 };
+        parsed.sources.insert("batch_tolerance".to_owned(), written);
+        assert_eq!(plan_tolerance(&parsed), (0.5, None));
     }
 
     #[test]

@@ -16,6 +16,6 @@ mod tensor;
 pub use self::dtype::DataType;
 pub use self::name::Name;
 pub use self::shape::{Shape, ShapeError};
-pub use self::staging::{AlignedBuffer, STAGING_ALIGNMENT};
+pub use self::staging::{AlignedBuffer, STAGING_ALIGNMENT, StagingBlock, StagingMemory};
 pub use self::strings::{StringsError, StringsIter, StringsWriter, count_strings, strings_len_of_rows};
 pub use self::tensor::{Tensor, TensorError};

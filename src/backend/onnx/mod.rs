@@ -5,6 +5,8 @@
 //! environment  the one ONNX Runtime of the process: log, memory cap, version
 //! precheck     reads the file before ONNX Runtime does
 //! session      settings -> session, and its signature
+//! pool         which session runs a batch, where each runs one at a time
+//! pinned       page-locked memory to gather inputs into, on CUDA
 //! providers    execution providers by name
 //! run          one worker's runs, and how they are stopped
 //! value        tensors in and out
@@ -18,6 +20,8 @@ mod environment;
 mod error;
 mod janitor;
 mod library;
+mod pinned;
+mod pool;
 pub mod precheck;
 mod providers;
 mod run;

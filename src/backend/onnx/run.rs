@@ -5,7 +5,8 @@
 //! session's graph, kernels and weights are constant after loading; each run has its own execution frame; kernels get
 //! a `const` `Compute`; and the arena and the thread pool have their own locks. `ort` takes `&mut self` because some
 //! other providers break the promise (pykeio/ort issues 415 and 511), so only a session whose every node runs on the
-//! CPU provider is shared (`session::OnnxModel`), and `tests::shared_session_under_stress` tries it.
+//! CPU provider is shared (`session::OnnxModel`), and `tests::shared_session_under_stress` tries it. Sessions of other
+//! providers come out of a pool, one for each run.
 //!
 //! # Stopping a run
 //! ```text
@@ -32,8 +33,10 @@ use smallvec::SmallVec;
 
 use super::super::{BackendError, Input, InputData, Instance, Interrupt, Output};
 use super::error::{invalid_input, invalid_output, of_run};
+use super::pinned::PinnedMemory;
+use super::pool::SessionPool;
 use super::value::{InputValue, Value, into_output, is_aligned, take};
-use crate::tensor::AlignedBuffer;
+use crate::tensor::{AlignedBuffer, StagingMemory};
 
 /// A session with what every run of it needs, computed once.
 #[derive(Debug)]
@@ -45,18 +48,33 @@ pub(super) struct RunnableSession {
     pub(super) outputs: Vec<CString>,
 }
 
+/// Where runs get their session.
+#[derive(Debug, Clone)]
+pub(super) enum Sessions {
+    /// All share one.
+    Shared(Arc<RunnableSession>),
+    /// Each has one of these for itself.
+    Pooled(Arc<SessionPool<RunnableSession>>),
+}
+
 /// One worker's handle.
 pub(super) struct OnnxInstance {
-    session: Arc<RunnableSession>,
+    sessions: Sessions,
+    pinned: Option<Arc<PinnedMemory>>,
     control: Arc<RunControl>,
     /// Where an input is copied to that is not aligned for its type. Usually empty.
     realigned: Vec<AlignedBuffer>,
 }
 
 impl OnnxInstance {
-    pub(super) fn new(session: Arc<RunnableSession>) -> Result<OnnxInstance, BackendError> {
-        let realigned = session.inputs.iter().map(|_| AlignedBuffer::new()).collect();
-        Ok(OnnxInstance { session, control: Arc::new(RunControl::new()?), realigned })
+    /// A handle to a model of so many inputs.
+    pub(super) fn new(
+        sessions: Sessions,
+        inputs: usize,
+        pinned: Option<Arc<PinnedMemory>>,
+    ) -> Result<OnnxInstance, BackendError> {
+        let realigned = std::iter::repeat_with(AlignedBuffer::new).take(inputs).collect();
+        Ok(OnnxInstance { sessions, pinned, control: Arc::new(RunControl::new()?), realigned })
     }
 }
 
@@ -64,16 +82,23 @@ impl Instance for OnnxInstance {
     fn run(&mut self, inputs: &[Option<Input<'_>>]) -> Result<Vec<Output>, BackendError> {
         // Before anything can fail: whoever interrupts counts every call.
         self.control.count();
-        if inputs.len() != self.session.inputs.len() {
-            let (expected, actual) = (self.session.inputs.len(), inputs.len());
+        if inputs.len() != self.realigned.len() {
+            let (expected, actual) = (self.realigned.len(), inputs.len());
             return Err(invalid_input(format!("the model takes {expected} inputs, got {actual}")));
         }
+        let lease;
+        let session = match &self.sessions {
+            Sessions::Shared(session) => session,
+            Sessions::Pooled(pool) => {
+                lease = pool.take(inputs)?;
+                lease.session()
+            }
+        };
         realign(&mut self.realigned, inputs);
         let mut names: SmallVec<[*const c_char; 8]> = SmallVec::new();
         let mut values: SmallVec<[InputValue<'_>; 8]> = SmallVec::new();
         let mut borrowed: SmallVec<[&[u8]; 8]> = SmallVec::new();
-        for ((input, (name, optional)), realigned) in
-            inputs.iter().zip(&self.session.inputs).zip(&self.realigned)
+        for ((input, (name, optional)), realigned) in inputs.iter().zip(&session.inputs).zip(&self.realigned)
         {
             let named = |error| name_input(error, name);
             let Some(input) = input else {
@@ -86,15 +111,19 @@ impl Instance for OnnxInstance {
                 InputData::Fixed(data) => {
                     let data = if realigned.is_empty() { data } else { realigned.as_slice() };
                     borrowed.push(data);
-                    InputValue::fixed(&self.session.memory, input.dtype, input.shape, data)
+                    InputValue::fixed(&session.memory, input.dtype, input.shape, data)
                 }
                 InputData::Strings(runs) => InputValue::strings(input.shape, runs),
             };
             values.push(value.map_err(named)?);
             names.push(name.as_ptr());
         }
-        let outputs = self.call(&names, &values)?;
-        outputs.into_iter().map(|value| into_output(value, &self.session.session, &borrowed)).collect()
+        let outputs = self.call(session, &names, &values)?;
+        outputs.into_iter().map(|value| into_output(value, &session.session, &borrowed)).collect()
+    }
+
+    fn staging_memory(&self) -> Option<Arc<dyn StagingMemory>> {
+        self.pinned.clone().map(|pinned| pinned as Arc<dyn StagingMemory>)
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupt> {
@@ -105,6 +134,7 @@ impl Instance for OnnxInstance {
 impl OnnxInstance {
     fn call(
         &self,
+        session: &RunnableSession,
         names: &[*const c_char],
         inputs: &[InputValue<'_>],
     ) -> Result<SmallVec<[Value; 8]>, BackendError> {
@@ -112,16 +142,17 @@ impl OnnxInstance {
         let input_values: SmallVec<[*const sys::OrtValue; 8]> =
             inputs.iter().map(InputValue::as_ptr).collect();
         let output_names: SmallVec<[*const c_char; 8]> =
-            self.session.outputs.iter().map(|name| name.as_ptr()).collect();
+            session.outputs.iter().map(|name| name.as_ptr()).collect();
         let mut output_values: SmallVec<[*mut sys::OrtValue; 8]> =
             SmallVec::from_elem(ptr::null_mut(), output_names.len());
         self.control.begin();
         // SAFETY: the session, the run options and the inputs live through the call; the arrays of names and values
         // have the lengths that are passed; names are NUL-terminated. The run options belong to this instance, and
-        // `&mut self` of `run` keeps a second run of it away. Other instances may run the same session (see above).
+        // `&mut self` of `run` keeps a second run of it away. Other instances may run a shared session (see above); one
+        // out of a pool is this run's alone.
         let status = unsafe {
             (ort::api().Run)(
-                self.session.session.ptr().cast_mut(),
+                session.session.ptr().cast_mut(),
                 self.control.options.as_ptr(),
                 names.as_ptr(),
                 input_values.as_ptr(),

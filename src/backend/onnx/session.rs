@@ -3,32 +3,31 @@
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::{Outlet, TensorElementType, ValueType};
-use parking_lot::Mutex;
 
 use super::super::{Artifact, BackendError, Instance, Model, OpenOptions};
 use super::environment::Runtime;
-use super::run::{OnnxInstance, RunnableSession, node_counts};
+use super::pinned::PinnedMemory;
+use super::pool::SessionPool;
+use super::run::{OnnxInstance, RunnableSession, Sessions, node_counts};
 use super::{precheck, providers};
 use crate::model::config::{GraphLevel, Provider};
 use crate::model::{Dim, Signature, TensorSpec};
 use crate::tensor::DataType;
 
-/// An opened ONNX model. On the CPU all its instances share one session; elsewhere each has its own.
+/// An opened ONNX model. On the CPU all its instances share one session; elsewhere each run has one for itself.
 #[derive(Debug)]
 pub(super) struct OnnxModel {
-    runtime: Arc<Runtime>,
-    path: PathBuf,
     options: OpenOptions,
     signature: Signature,
-    /// The session that the signature was read from. Instances on the CPU share it; elsewhere one at a time has it.
-    session: Mutex<Arc<RunnableSession>>,
+    sessions: Sessions,
+    pinned: Option<Arc<PinnedMemory>>,
 }
 
 impl OnnxModel {
@@ -37,17 +36,32 @@ impl OnnxModel {
         artifact: &Artifact,
         options: &OpenOptions,
     ) -> Result<OnnxModel, BackendError> {
+        OnnxModel::open_as(runtime, artifact, options, options.runtime.provider == Provider::Cuda)
+    }
+
+    /// With a session for each run when `pooled`.
+    pub(super) fn open_as(
+        runtime: &Arc<Runtime>,
+        artifact: &Artifact,
+        options: &OpenOptions,
+        pooled: bool,
+    ) -> Result<OnnxModel, BackendError> {
         let facts = precheck::check(&artifact.path)?;
         let session = build(runtime, &artifact.path, options)?;
         let signature = signature(&session, &facts.unshaped)?;
-        let session = Arc::new(runnable(&session, &signature)?);
-        Ok(OnnxModel {
-            runtime: Arc::clone(runtime),
-            path: artifact.path.clone(),
-            options: options.clone(),
-            signature,
-            session: Mutex::new(session),
-        })
+        let first = runnable(&session, &signature)?;
+        let (sessions, pinned) = if pooled {
+            let has_plans = facts.operators.keys().any(|operator| operator.contains("Conv"));
+            let (runtime, path) = (Arc::clone(runtime), artifact.path.clone());
+            let (again, its_signature) = (options.clone(), signature.clone());
+            let open = move || runnable(&build(&runtime, &path, &again)?, &its_signature);
+            let pool = Arc::new(SessionPool::new(first, has_plans, open));
+            let pinned = PinnedMemory::of(&session, options.instances.device);
+            (Sessions::Pooled(pool), pinned.map(Arc::new))
+        } else {
+            (Sessions::Shared(Arc::new(first)), None)
+        };
+        Ok(OnnxModel { options: options.clone(), signature, sessions, pinned })
     }
 }
 
@@ -57,19 +71,8 @@ impl Model for OnnxModel {
     }
 
     fn instance(&self) -> Result<Box<dyn Instance>, BackendError> {
-        let opened = {
-            let session = self.session.lock();
-            match self.options.runtime.provider {
-                Provider::Cpu => Some(Arc::clone(&session)),
-                // Free again when the instance that warmed it up has gone; the count can only rise under the lock.
-                Provider::Cuda => (Arc::strong_count(&session) == 1).then(|| Arc::clone(&session)),
-            }
-        };
-        let session = match opened {
-            Some(session) => session,
-            None => Arc::new(runnable(&build(&self.runtime, &self.path, &self.options)?, &self.signature)?),
-        };
-        Ok(Box::new(OnnxInstance::new(session)?))
+        let inputs = self.signature.inputs.len();
+        Ok(Box::new(OnnxInstance::new(self.sessions.clone(), inputs, self.pinned.clone())?))
     }
 
     fn concurrency_max(&self) -> Option<usize> {
@@ -77,6 +80,16 @@ impl Model for OnnxModel {
             Provider::Cpu => None,
             // Each holds the weights once more, so there are as many as were asked for.
             Provider::Cuda => Some(self.options.instances.count.unwrap_or(1)),
+        }
+    }
+
+    fn pays_for_new_shapes(&self) -> bool {
+        matches!(&self.sessions, Sessions::Pooled(pool) if pool.is_by_shapes())
+    }
+
+    fn keep_shapes(&self, shapes: usize) {
+        if let Sessions::Pooled(pool) = &self.sessions {
+            pool.allow(shapes);
         }
     }
 }

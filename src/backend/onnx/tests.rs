@@ -180,6 +180,36 @@ fn shared_session_under_stress() {
     });
 }
 
+/// As on a device, but on the CPU: each run has a session of a pool, and there is no page-locked memory.
+#[test]
+fn pooled_sessions_run_apart() {
+    let file = file(&onnx_file::affine());
+    let artifact = Artifact { path: file.path.clone() };
+    let model = session::OnnxModel::open_as(backend().runtime(), &artifact, &OpenOptions::default(), true);
+    let model = model.unwrap();
+    assert!(!model.pays_for_new_shapes(), "it has no convolution");
+    std::thread::scope(|scope| {
+        for worker in 0..4u8 {
+            let mut instance = model.instance().unwrap();
+            assert!(instance.staging_memory().is_none());
+            scope.spawn(move || {
+                for rows in 1..50u8 {
+                    let values: Vec<f32> =
+                        (0..rows * 3).map(|at| f32::from(at) + f32::from(worker)).collect();
+                    let dims = [usize::from(rows), 3];
+                    let outputs =
+                        run(&mut *instance, DataType::Fp32, &dims, f32s(&values).as_slice()).unwrap();
+                    let expected: Vec<f32> = values.iter().map(|value| value * 2.0 + 1.0).collect();
+                    assert_eq!(read_f32s(&outputs[0].data), expected);
+                    assert!(
+                        run(&mut *instance, DataType::Fp32, &[1, 2], f32s(&[0.0; 2]).as_slice()).is_err()
+                    );
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn an_endless_run_is_stopped_and_the_next_is_not() {
     let endless = open(&onnx_file::endless()).unwrap();

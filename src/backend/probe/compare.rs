@@ -50,7 +50,8 @@ fn row_data(output: &Output, index: usize) -> Option<&[u8]> {
 }
 
 /// Says how elements of `dtype` differ, or `None` when they are the same: floats within `tolerance`, relative and
-/// absolute (half precision within its own steps), everything else exactly.
+/// absolute (half precision within its own steps; above 0.01 the absolute part shrinks with the largest element below 1),
+/// everything else exactly.
 pub fn element_difference(dtype: DataType, a: &[u8], b: &[u8], tolerance: f64) -> Option<String> {
     if a.len() != b.len() && dtype != DataType::Bytes {
         return Some(format!("{} and {} bytes of {dtype}", a.len(), b.len()));
@@ -73,17 +74,28 @@ pub fn element_difference(dtype: DataType, a: &[u8], b: &[u8], tolerance: f64) -
         DataType::Bf16 => tolerance.max(4.0 / 128.0),
         _ => tolerance,
     };
+    let absolute = if tolerance > FINE { tolerance * magnitude(dtype, size, a, b) } else { tolerance };
     for (a, b) in a.chunks_exact(size).zip(b.chunks_exact(size)) {
         let (a, b) = (read_float(dtype, a), read_float(dtype, b));
-        if !close(a, b, tolerance) {
+        if !close(a, b, tolerance, absolute) {
             return Some(format!("{a} and {b}"));
         }
     }
     None
 }
 
-fn close(a: f64, b: f64, tolerance: f64) -> bool {
-    let within = || (a - b).abs() <= tolerance + tolerance * a.abs().max(b.abs());
+/// A larger tolerance is a share of what is compared: small probabilities would all be the same within 0.02.
+const FINE: f64 = 0.01;
+
+/// The largest finite magnitude of `a` and `b`, from [`FINE`] to 1.
+fn magnitude(dtype: DataType, size: usize, a: &[u8], b: &[u8]) -> f64 {
+    let elements = a.chunks_exact(size).chain(b.chunks_exact(size));
+    let finite = elements.map(|bytes| read_float(dtype, bytes).abs()).filter(|value| value.is_finite());
+    finite.fold(FINE, f64::max).min(1.0)
+}
+
+fn close(a: f64, b: f64, relative: f64, absolute: f64) -> bool {
+    let within = || (a - b).abs() <= absolute + relative * a.abs().max(b.abs());
     a == b || (a.is_nan() && b.is_nan()) || (a.is_finite() && b.is_finite() && within())
 }
 
@@ -126,6 +138,20 @@ mod tests {
         let found =
             difference(&rows(&a, 2, &["y"]).unwrap()[1], &rows(&b, 1, &["y"]).unwrap()[0], 1e-4, &["y"]);
         assert_eq!(found.is_none(), same, "{found:?}");
+    }
+
+    #[test]
+    fn a_coarse_tolerance_is_a_share_of_what_is_compared() {
+        let check = |a: &[f32], b: &[f32], same: bool| {
+            let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+            let found = element_difference(DataType::Fp32, &bytes(a), &bytes(b), 0.02);
+            assert_eq!(found.is_none(), same, "{found:?}");
+        };
+        check(&[4.0, 0.0], &[4.05, 0.015], true);
+        check(&[4.0, 0.0], &[4.0, 0.05], false);
+        check(&[0.01, 0.001], &[0.01, 0.0011], true);
+        check(&[0.01, 0.001], &[0.01, 0.002], false);
+        check(&[0.0, f32::NAN], &[1e-5, f32::NAN], true);
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub(super) fn exercise(
     verdict.inputs = model.signature().inputs.iter().map(SeenTensor::of).collect();
     verdict.outputs = model.signature().outputs.iter().map(SeenTensor::of).collect();
     let mut bench = Bench::new(subject, model.signature(), &mut *instance, announce);
+    bench.settles = model.pays_for_new_shapes();
     bench.find_inputs(&mut verdict);
     if verdict.exercised == Exercised::Yes {
         bench.time_batches(&mut verdict);
@@ -94,6 +95,8 @@ struct Bench<'a> {
     announce: &'a mut dyn FnMut(&Progress),
     plan: Plan<'a>,
     output_names: Vec<&'a str>,
+    /// Whether the first run of a batch size says nothing of the next.
+    settles: bool,
 }
 
 impl<'a> Bench<'a> {
@@ -106,7 +109,7 @@ impl<'a> Bench<'a> {
         let batched = signature.has_batch_candidate();
         let plan = Plan { signature, batched, size: SIZES[0], style: Style::Plain, zero: None };
         let output_names = signature.outputs.iter().map(|spec| &*spec.name).collect();
-        Bench { subject, instance, announce, plan, output_names }
+        Bench { subject, instance, announce, plan, output_names, settles: false }
     }
 
     fn run(&mut self, plan: &Plan<'_>, rows: &[u64]) -> Result<Vec<Output>, BackendError> {
@@ -182,6 +185,9 @@ impl<'a> Bench<'a> {
     }
 
     fn fastest(&mut self, plan: &Plan<'_>, rows: &[u64]) -> Option<Duration> {
+        if self.settles {
+            self.run(plan, rows).ok()?;
+        }
         let begun = Instant::now();
         let mut fastest = None;
         for _ in 0..REPEAT_MAX {

@@ -5,8 +5,8 @@ use super::exercise::has_free_dim;
 use super::synthetic::{Plan, SIZES, Style};
 use crate::model::Signature;
 
-/// Runs `instance` `runs` times at each of `rows`, on made-up inputs. What a model refuses is passed over: it has been
-/// probed, and warming up is no test.
+/// Runs `instance` `runs` times at each of `rows`, on made-up inputs, and once more at the first to find them. What a model
+/// refuses is passed over: it has been probed, and warming up is no test.
 pub fn warm_up(signature: &Signature, instance: &mut dyn Instance, rows: &[usize], runs: usize) {
     let batched = signature.has_batch_candidate();
     let sizes = if has_free_dim(signature, batched) { &SIZES[..] } else { &SIZES[..1] };
@@ -14,7 +14,7 @@ pub fn warm_up(signature: &Signature, instance: &mut dyn Instance, rows: &[usize
     // The same attempts in the same order as the probe's, so the first that works is the probe's.
     let accepted = attempts.find_map(|(style, size)| {
         let plan = Plan { signature, batched, size, style, zero: None };
-        run(&plan, instance, 1).then_some(plan)
+        run(&plan, instance, rows.first().copied().unwrap_or(1)).then_some(plan)
     });
     let Some(plan) = accepted else { return };
     for &rows in rows {

@@ -1,5 +1,6 @@
 //! A model that returns its rows, and can be told to be slow, to fail, to panic or to hang.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,7 +43,7 @@ struct FakeState {
     instances: usize,
     held: usize,
     gate_open: bool,
-    largest: usize,
+    sizes: BTreeSet<usize>,
 }
 
 struct FakeInstance {
@@ -95,7 +96,12 @@ impl FakeModel {
 
     /// Rows of the largest batch so far.
     pub(super) fn largest(&self) -> usize {
-        self.shared.state.lock().largest
+        self.sizes().last().copied().unwrap_or(0)
+    }
+
+    /// Rows of all batches so far.
+    pub(super) fn sizes(&self) -> BTreeSet<usize> {
+        self.shared.state.lock().sizes.clone()
     }
 
     fn wait(&self, condition: impl Fn(&FakeState) -> bool) {
@@ -147,7 +153,7 @@ impl Instance for FakeInstance {
         assert_eq!(data.as_ptr().addr() % 4, 0);
         let rows = decode(data);
         let mut state = self.shared.state.lock();
-        state.largest = state.largest.max(input.shape.rows().unwrap());
+        state.sizes.insert(input.shape.rows().unwrap());
         if rows.contains(&HOLD) || rows.contains(&HANG) {
             state.held += 1;
             self.shared.changed.notify_all();

@@ -18,6 +18,7 @@ fn plan(max_batch_size: usize, workers: usize) -> Plan {
         max_batch_size,
         queue: QueueConfig::default(),
         workers,
+        fills_batches: false,
         inline_run_max: None,
     }
 }
@@ -98,6 +99,29 @@ async fn every_job_gets_its_own_rows() {
         let width = |index| index as usize % 7 + 1;
         check_everyone_gets_own_rows(plan(8, workers), width, FakeModel::of_many_lanes()).await;
         check_everyone_gets_own_rows(inline(8, workers), width, FakeModel::of_many_lanes()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn batches_are_filled_up_for_models_that_pay_for_new_shapes() {
+    for (max_batch_size, sizes) in [(8, &[1, 2, 4, 8][..]), (6, &[1, 2, 4, 6])] {
+        let filled = Plan { fills_batches: true, ..plan(max_batch_size, 3) };
+        let model = FakeModel::new();
+        check_everyone_gets_own_rows(filled.clone(), |_| 1, Arc::clone(&model)).await;
+        assert!(model.sizes().iter().all(|size| sizes.contains(size)), "{:?}", model.sizes());
+        let model = FakeModel::of_many_lanes();
+        check_everyone_gets_own_rows(filled, |index| index as usize % 7 + 1, model).await;
+    }
+    let (model, scheduler, holder) = held_by(HOLD, Plan { fills_batches: true, ..plan(8, 1) }).await;
+    let mut answers = Vec::new();
+    for (index, rows) in [&[1, 2][..], &[], &[POISON], &[4]].into_iter().enumerate() {
+        answers.push(ask_queued(&scheduler, job(rows), index + 1).await);
+    }
+    model.open_gate();
+    holder.await.unwrap().unwrap();
+    for (answer, expected) in answers.into_iter().zip([Some(&[1, 2][..]), Some(&[]), None, Some(&[4])]) {
+        let reply = answer.await.unwrap();
+        assert_eq!(reply.ok().map(|reply| values(&reply)).as_deref(), expected);
     }
 }
 

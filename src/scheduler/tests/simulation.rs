@@ -138,7 +138,7 @@ impl Simulation {
         self.at(gap, Event::Arrive);
 
         let width = usize::try_from(1 + self.random.below(self.widths)).unwrap();
-        let is_batched = self.scheduler.shared.is_batched();
+        let is_batched = self.scheduler.shared.plan.max_batch_size > 0;
         let rows = if is_batched { 1 + self.random.below(self.rows_max as u64) } else { 1 };
         let index = u32::try_from(self.asked.len()).unwrap();
         let mut sent: Vec<u32> =
