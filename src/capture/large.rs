@@ -129,7 +129,8 @@ pub(super) fn folder(key: &str) -> String {
     format!("{}.values", key.trim_end_matches(".parquet"))
 }
 
-fn uri(folder: &str, hash: &str) -> String {
+/// The name of the value with this hash in `folder`.
+pub(super) fn uri(folder: &str, hash: &str) -> String {
     format!("{folder}/{hash}")
 }
 

@@ -180,6 +180,7 @@ impl Capture {
     /// How capture is now.
     pub fn status(&self) -> CaptureStatus {
         let shared = &self.shared;
+        shared.taps.lock().iter().for_each(|tap| tap.settle());
         let mut models: BTreeMap<String, ModelStatus> = BTreeMap::new();
         for (model, counts) in &*shared.models.lock() {
             let (accepted, written, dropped) = counts.read();

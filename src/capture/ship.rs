@@ -184,7 +184,7 @@ impl Shipper {
                 if !stored.insert(hash.clone()) {
                     continue;
                 }
-                let name = format!("{folder}/{hash}");
+                let name = large::uri(folder, &hash);
                 let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
                 let path = Key::from(name.as_str());
                 let put = self.store.put_opts(&path, PutPayload::from(value), options);

@@ -40,6 +40,8 @@ pub(super) struct TapState {
     pub(super) counts: Arc<ModelCounts>,
     /// Dropped, and not in the log yet.
     pub(super) untold: Counts,
+    /// Neither looked at nor counted anywhere else yet: one addition is all that a request pays when there is no room for it.
+    skipped: Skipped,
     pub(super) current: ArcSwap<Current>,
     /// The part of `current` that every request asks for: one of the three below.
     looks: AtomicU8,
@@ -72,6 +74,7 @@ impl TapState {
             version,
             counts,
             untold: Counts::default(),
+            skipped: Skipped::default(),
             looks: AtomicU8::new(current.looks()),
             current: ArcSwap::from_pointee(current),
             ordinal: AtomicU64::new(0),
@@ -86,11 +89,34 @@ impl TapState {
         self.looks.store(looks, Ordering::Relaxed);
     }
 
+    /// Counts what was skipped as accepted and dropped.
+    pub(super) fn settle(&self) {
+        for (full, rows) in [(Full::Rows, &self.skipped.for_rows), (Full::Bytes, &self.skipped.for_bytes)] {
+            let rows = rows.swap(0, Ordering::Relaxed);
+            if rows > 0 {
+                self.counts.accept(rows);
+                self.drop_rows(reason_of(full), rows);
+            }
+        }
+    }
+
+    /// Whether something was skipped since then.
+    pub(super) fn is_unsettled(&self) -> bool {
+        [&self.skipped.for_rows, &self.skipped.for_bytes].iter().any(|rows| rows.load(Ordering::Relaxed) > 0)
+    }
+
     /// Counts rows that will not be written.
     pub(super) fn drop_rows(&self, reason: Reason, rows: u64) {
         self.counts.drop_rows(reason, rows);
         self.untold.add(reason, rows);
     }
+}
+
+/// Rows that a full queue had no room for.
+#[derive(Debug, Default)]
+struct Skipped {
+    for_rows: AtomicU64,
+    for_bytes: AtomicU64,
 }
 
 /// Tells a caller what became of its row.
@@ -129,9 +155,11 @@ impl Tap for CaptureTap {
         if self.state.looks.load(Ordering::Relaxed) == NOTHING {
             return;
         }
-        let full = self.shared.lane(Lane::Spare).queue.full().unwrap_or(Full::Rows);
-        self.state.counts.accept(rows as u64);
-        self.state.drop_rows(reason_of(full), rows as u64);
+        let skipped = match self.shared.lane(Lane::Spare).queue.full() {
+            Some(Full::Bytes) => &self.state.skipped.for_bytes,
+            _ => &self.state.skipped.for_rows,
+        };
+        skipped.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
     fn observe(&self, observation: &Arc<Observation>) -> Option<Acknowledgement> {

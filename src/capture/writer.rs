@@ -122,6 +122,7 @@ impl Writer {
     fn keep_house(&mut self, now: Instant) {
         let taps: Vec<Arc<TapState>> = self.shared.taps.lock().clone();
         for tap in taps {
+            tap.settle();
             let current = tap.current.load_full();
             if Lane::of(current.rules.mode) == self.lane && tap.untold.read() != Dropped::default() {
                 let stream = stream(&mut self.streams, &self.shared, tap, current);
@@ -130,8 +131,9 @@ impl Writer {
         }
         self.streams.retain(|_, stream| !stream.is_idle());
         // One reference is the list's.
-        let is_used =
-            |tap: &Arc<TapState>| Arc::strong_count(tap) > 1 || tap.untold.read() != Dropped::default();
+        let is_used = |tap: &Arc<TapState>| {
+            Arc::strong_count(tap) > 1 || tap.is_unsettled() || tap.untold.read() != Dropped::default()
+        };
         self.shared.taps.lock().retain(is_used);
         self.show();
     }
