@@ -3,7 +3,8 @@
 
     python3 benches/rig/monitoring.py [ROUNDS] [SECONDS] [MODELS] [MODEL]
 
-Every server runs on core 0, with the threads that profile and write; the generator has core 1. MODELS and MODEL default to the
+Every server runs on core 0, with the threads that profile and write; the generator has core 1. Each measurement follows a
+second of the same load: a server that has been idle first takes what it missed. MODELS and MODEL default to the
 repository's `models` and `tiny`; the folder of `models/bench.py` with `encoder` is the compute-bound case. Baselines are made
 with `weir profile-data` from random rows of the generator's own kind. Needs: cargo build --release --bins --examples.
 """
@@ -86,6 +87,7 @@ def main():
     try:
         for _ in range(rounds):
             for name, (server, addresses) in servers.items():
+                load_grpc(addresses["gRPC"], folder, 1, 64)
                 cpu = server.cpu_seconds()
                 rate, _, requests = load_grpc(addresses["gRPC"], folder, seconds, 64)
                 cpu = (server.cpu_seconds() - cpu) / requests * 1e6

@@ -134,6 +134,7 @@ impl Capture {
         let counts = self.shared.counts(&version.id.name);
         let state = Arc::new(TapState::new(version.clone(), counts, current.ok()?));
         self.shared.taps.lock().push(Arc::clone(&state));
+        self.shared.wake();
         Some(Arc::new(CaptureTap { state, shared: Arc::clone(&self.shared) }))
     }
 
@@ -158,6 +159,7 @@ impl Capture {
                 for (tap, current) in concerned.into_iter().zip(made) {
                     tap.set(current);
                 }
+                self.shared.wake();
                 Ok(())
             }
             Err(error) => {
@@ -208,7 +210,7 @@ impl Capture {
         let Some(threads) = self.threads.lock().take() else { return };
         let ends = Instant::now() + bound;
         self.shared.stopping.store(true, std::sync::atomic::Ordering::SeqCst);
-        self.shared.lanes.iter().for_each(Waiting::wake);
+        self.shared.wake();
         threads.writers.into_iter().for_each(|writer| join(writer, ends));
         writer::abandon(&self.shared);
         // Its last try ends a little before, so that the folder is free when this returns.

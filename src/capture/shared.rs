@@ -127,6 +127,11 @@ impl Shared {
         Ok(pending)
     }
 
+    /// Has the writers look now.
+    pub(super) fn wake(&self) {
+        self.lanes.iter().for_each(Waiting::wake);
+    }
+
     /// What waits for a writer.
     pub(super) fn lane(&self, lane: Lane) -> &Waiting {
         let [spare, promised] = &self.lanes;

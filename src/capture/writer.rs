@@ -13,10 +13,12 @@ use super::shared::{Lane, Shared};
 use super::stream::Stream;
 use super::tap::{Current, TapState};
 use crate::infer::Pace;
+use crate::model::monitoring::CaptureMode;
 
 /// Longest time between two looks at the queue.
 const LOOK: Duration = Duration::from_millis(5);
-/// The same while nothing is written and nothing is promised.
+/// The same while nothing is written and nothing is promised. While no version is captured so that its rows come here, the
+/// writer only keeps house.
 const IDLE_LOOK: Duration = Duration::from_millis(25);
 /// Observations taken at one look, so that what is due is done in time under load.
 const OBSERVATIONS_MAX: usize = 1_024;
@@ -62,6 +64,7 @@ impl Writer {
                 continue;
             }
             let planned = match taken {
+                0 if self.streams.is_empty() && !self.is_needed() => HOUSEKEEPING,
                 0 if self.streams.is_empty() && self.lane == Lane::Spare => IDLE_LOOK,
                 0 => LOOK,
                 _ => Duration::ZERO,
@@ -86,6 +89,15 @@ impl Writer {
             stream.seal(&self.shared);
         }
         self.show();
+    }
+
+    /// Whether rows may come. When that begins, [`Waiting::wake`](super::shared::Waiting::wake) says so.
+    fn is_needed(&self) -> bool {
+        let writes = |tap: &Arc<TapState>| {
+            let mode = tap.current.load().rules.mode;
+            mode != CaptureMode::Off && Lane::of(mode) == self.lane
+        };
+        self.shared.taps.lock().iter().any(writes) || !self.shared.lane(self.lane).queue.is_empty()
     }
 
     /// Takes what waits in the queue. Returns how much it was.
