@@ -3,8 +3,8 @@
 
     python3 benches/rig/monitoring.py [ROUNDS] [SECONDS] [MODELS] [MODEL]
 
-Every server runs on core 0, with the threads that profile and write; the generator has core 1. Each measurement follows a
-second of the same load: a server that has been idle first takes what it missed. MODELS and MODEL default to the
+Every server runs on core 0, with the threads that profile and write; the generator has core 1. Only the server that
+is measured runs, and it has had two seconds of the same load: one that was idle first takes what it missed. MODELS and MODEL default to the
 repository's `models` and `tiny`; the folder of `models/bench.py` with `encoder` is the compute-bound case. Baselines are made
 with `weir profile-data` from random rows of the generator's own kind. Needs: cargo build --release --bins --examples.
 """
@@ -82,27 +82,30 @@ def main():
     with open(os.path.join(folder, "grpc.bin"), "wb") as file:
         file.write(message(model, spec))
     baseline(spec, os.path.join(repository, model), folder)
-    servers = {name: start(repository, os.path.join(folder, name), extra) for name, extra in SETUPS.items()}
-    runs = {name: [] for name in SETUPS}
+    runs, lost = {name: [] for name in SETUPS}, {}
     try:
-        for _ in range(rounds):
-            for name, (server, addresses) in servers.items():
-                load_grpc(addresses["gRPC"], folder, 1, 64)
-                cpu = server.cpu_seconds()
-                rate, _, requests = load_grpc(addresses["gRPC"], folder, seconds, 64)
-                cpu = (server.cpu_seconds() - cpu) / requests * 1e6
-                _, p50, _ = load_grpc(addresses["gRPC"], folder, max(seconds // 2, 1), 1)
-                runs[name].append((rate, cpu, p50))
+        for turn in range(rounds):
+            for name, extra in SETUPS.items():
+                server, addresses = start(repository, os.path.join(folder, f"{name}-{turn}"), extra)
+                try:
+                    load_grpc(addresses["gRPC"], folder, 2, 64)
+                    cpu = server.cpu_seconds()
+                    rate, _, requests = load_grpc(addresses["gRPC"], folder, seconds, 64)
+                    cpu = (server.cpu_seconds() - cpu) / requests * 1e6
+                    _, p50, _ = load_grpc(addresses["gRPC"], folder, max(seconds // 2, 1), 1)
+                    runs[name].append((rate, cpu, p50))
+                    lost[name] = dropped(addresses["metrics"])
+                finally:
+                    server.stop()
         off = runs["off"]
         for name, found in runs.items():
             rate, cpu, p50 = (statistics.median(run[at] for run in found) for at in range(3))
-            share = statistics.median(run[0] / base[0] for run, base in zip(found, off))
-            late = statistics.median(run[2] / base[2] for run, base in zip(found, off))
-            print(f"{model:8} {name:8} {rate:9.0f}/s = {share:.3f}   CPU {cpu:6.2f} us   p50 alone {p50:7.1f} us = {late:.3f}"
-                  f"   dropped {dropped(servers[name][1]['metrics']) or 'nothing'}", flush=True)
+            share, more, late = (
+                statistics.median(run[at] / base[at] for run, base in zip(found, off)) for at in range(3)
+            )
+            print(f"{model:8} {name:8} {rate:9.0f}/s = {share:.3f}   CPU {cpu:6.2f} us = {more:.3f}"
+                  f"   p50 alone {p50:7.1f} us = {late:.3f}   dropped {lost[name] or 'nothing'}", flush=True)
     finally:
-        for server, _ in servers.values():
-            server.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 

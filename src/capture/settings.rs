@@ -71,7 +71,7 @@ impl Default for CaptureSettings {
             rotate_every: Duration::from_secs(300),
             queue_rows: 65_536,
             queue_bytes: 64 << 20,
-            busy_share: 0.0025,
+            busy_share: 0.001,
             disk_bytes_max: 8 << 30,
             retention_days: None,
             hmac_key_file: None,

@@ -75,7 +75,7 @@ impl Default for DriftConfig {
             false_alarms_per_week: 0.07,
             queue_rows: 16_384,
             queue_bytes: 64 << 20,
-            busy_share: 0.0025,
+            busy_share: 0.001,
             pane_bytes: 256 << 20,
             learn_bytes: 256 << 20,
             retention: 8 * 24 * hour,

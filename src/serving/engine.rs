@@ -11,7 +11,7 @@ use super::error::shorten;
 use super::gate::Gate;
 use super::metrics::{Measured, ServingMetrics};
 use super::table::{Miss, Routing, ServingTable, SplitKeys};
-use super::tapping::Watched;
+use super::tapping::{Watched, acknowledged};
 use super::{EngineError, IndexEntry, ModelStatistics, Servable, respond};
 use crate::error::{Code, Coded};
 use crate::events::{Event, EventBus};
@@ -268,8 +268,8 @@ async fn answer(
     let mut watched = Watched::begin(servable, &request, choice);
     match run(servable, request, &mut watched).await {
         Ok((response, rows)) => {
-            if let Some(watched) = watched {
-                watched.answered(servable, response.timing).await?;
+            if let Some(waits) = watched.and_then(|watched| watched.answered(servable, response.timing)) {
+                acknowledged(servable, waits).await?;
             }
             Ok((response, rows))
         }

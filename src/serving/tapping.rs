@@ -66,18 +66,9 @@ impl Watched {
         Ok(())
     }
 
-    /// Shows the answer to the tap, and waits where its promise asks for that.
-    ///
-    /// # Errors
-    /// When the tap cannot keep its promise.
-    pub(super) async fn answered(self, servable: &Servable, timing: Timing) -> Result<(), EngineError> {
-        match self.show(servable, None, timing) {
-            None => Ok(()),
-            Some(acknowledged) => acknowledged.await.map_err(|refused| EngineError::Unseen {
-                model: servable.name.to_string(),
-                reason: refused.to_string(),
-            }),
-        }
+    /// Shows the answer to the tap. Where its promise asks for that, [`acknowledged`] waits.
+    pub(super) fn answered(self, servable: &Servable, timing: Timing) -> Option<Acknowledgement> {
+        self.show(servable, None, timing)
     }
 
     /// Shows a failure to the tap. Nothing is waited for: there is no answer that could leave too early.
@@ -104,4 +95,18 @@ impl Watched {
             ..observation
         }))
     }
+}
+
+/// Waits until the tap has kept its promise.
+///
+/// # Errors
+/// When it cannot.
+pub(super) async fn acknowledged(
+    servable: &Servable,
+    acknowledgement: Acknowledgement,
+) -> Result<(), EngineError> {
+    acknowledgement.await.map_err(|refused| EngineError::Unseen {
+        model: servable.name.to_string(),
+        reason: refused.to_string(),
+    })
 }

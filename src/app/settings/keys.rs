@@ -181,7 +181,7 @@ pub const KEYS: &[Key] = &[
     key(
         "monitoring.busy_share",
         Kind::Share,
-        "0.0025",
+        "0.001",
         "What profiles, and capture at best effort, may each take of a core that requests want all of",
     ),
     key(
