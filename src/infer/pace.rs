@@ -46,15 +46,17 @@ struct Tally {
 
 impl Pace {
     /// The pace of the calling thread, which yields from now on, and takes at most `share` of a core that is wanted by
-    /// others.
+    /// others. With a share of 1 it competes with them, and nothing that it is to do gets in the way.
     pub fn begin(share: f64) -> Pace {
-        yield_to_requests();
+        if share < 1.0 {
+            yield_to_requests();
+        }
         Pace { share: share.max(1e-6), tally: Tally::default(), since: (Instant::now(), cpu_time()) }
     }
 
     /// Whether requests want the core, by what was seen lately.
     pub fn is_in_the_way(&self) -> bool {
-        self.tally.is_in_the_way()
+        self.share < 1.0 && self.tally.is_in_the_way()
     }
 
     /// How long to rest now: `planned` at least.
@@ -136,6 +138,16 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!(tally.next(0.01, ms(1), ms(1), ms(10)), ms(10));
         assert_eq!(tally.next(0.000_1, ms(50), ms(1), ms(0)), REST_MAX);
+    }
+
+    #[test]
+    fn a_share_of_all_never_rests() {
+        for (share, in_the_way) in [(1.0, false), (0.999, true)] {
+            let mut pace = Pace::begin(share);
+            pace.tally.stalled = Duration::from_secs(1);
+            assert_eq!(pace.rest(Duration::ZERO), Duration::ZERO);
+            assert_eq!(pace.is_in_the_way(), in_the_way);
+        }
     }
 
     #[test]

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Server, get, post, prometheus, python, root, run, until};
 
+/// Tests run side by side, and expect all their rows to be counted.
+const ALL_ROWS: &str = "--monitoring-busy-share=1";
+
 /// Everything in one folder, and how to call the program on it.
 struct House {
     folder: tempfile::TempDir,
@@ -76,6 +79,7 @@ impl House {
             Path::new("--capture-mode=durable"),
             Path::new("--capture-rotate-interval=1s"),
             Path::new("--drift-pane=1s"),
+            Path::new(ALL_ROWS),
         ])
     }
 
@@ -298,6 +302,7 @@ fn an_embedding_is_tapped_and_its_drift_told_while_each_number_is_as_before() {
         Path::new("--monitoring-dir"),
         watched.as_path(),
         Path::new("--drift-pane=1s"),
+        Path::new(ALL_ROWS),
     ]);
     let mut seed = 100;
     let mut until_it_is = |state: &str, sign: f64| {
@@ -333,6 +338,7 @@ fn servers_on_two_hosts_merge_their_panes_through_a_store() {
             Path::new("--drift-store"),
             &store,
             Path::new("--drift-pane=1s"),
+            Path::new(ALL_ROWS),
         ])
     };
     let (one, two) = (start("one"), start("two"));

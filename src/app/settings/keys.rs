@@ -182,7 +182,7 @@ pub const KEYS: &[Key] = &[
         "monitoring.busy_share",
         Kind::Share,
         "0.001",
-        "What profiles, and capture at best effort, may each take of a core that requests want all of",
+        "What profiles, and capture at best effort, may each take of a core that requests want all of; 1: they compete with them",
     ),
     key(
         "capture.mode",
