@@ -15,6 +15,7 @@ mod infer;
 mod stream;
 
 mod frame;
+mod in_order;
 mod reply;
 mod status;
 mod timeout;

@@ -1,18 +1,22 @@
-//! ModelStreamInfer: requests of one stream run side by side, a bounded number at a time, and are answered in order.
+//! ModelStreamInfer: requests of one stream run side by side, a bounded number at a time, and are answered in order. More
+//! wait in the connection's flow control.
 //!
 //! A request that fails is answered in the stream and the stream goes on, as Triton has it. A client that sends the
 //! metadata `triton_grpc_error: true` gets the real status instead, which ends its stream. Bytes that are no message
 //! end it always.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, future, stream};
+use futures_util::{Stream, stream};
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 
 use super::frame::{Encoding, Messages};
+use super::in_order::InOrder;
 use super::reply::{self, Body};
 use super::service::Shared;
 use super::timeout;
@@ -25,11 +29,6 @@ use crate::tensor::Name;
 use crate::transport::ShutdownSignal;
 use crate::transport::carried::{attributes, split_key};
 
-/// Requests of one stream that run at the same time. More wait in the connection's flow control.
-const IN_FLIGHT_MAX: usize = 64;
-
-/// Most answers in one frame.
-const TOGETHER_MAX: usize = 32;
 /// Longest answer that is put into a frame with others, and most bytes of such a frame.
 const TOGETHER_BYTES: (usize, usize) = (4 << 10, 64 << 10);
 
@@ -73,16 +72,98 @@ where
     });
     let messages = Messages::new(body, encoding, Arc::clone(&shared.limits), shared.in_flight.clone());
     let reader = Reader { messages, shutdown: shared.shutdown.clone() };
-    let requests = stream::unfold(Some(reader), read);
-    let answers = requests
-        .map(move |frame| answer(Arc::clone(&context), frame))
-        .buffered(IN_FLIGHT_MAX)
-        .map(Some)
-        .chain(stream::iter([None]))
-        .ready_chunks(TOGETHER_MAX)
-        .scan(false, |ended, answers| future::ready(frames(ended, answers).map(stream::iter)))
-        .flatten();
+    let answers = Answers {
+        requests: Some(Box::pin(stream::unfold(Some(reader), read))),
+        running: InOrder::new(),
+        begin: move |frame| answer(Arc::clone(&context), frame),
+        held: None,
+        ended: false,
+    };
     reply::stream_response(Box::pin(answers), encoding)
+}
+
+/// The frames that answer a stream.
+struct Answers<S, B, F: Future> {
+    /// `None` when the last request has come.
+    requests: Option<Pin<Box<S>>>,
+    running: InOrder<F>,
+    /// Makes the answer to a request.
+    begin: B,
+    /// An answer that did not fit into the frame before it.
+    held: Option<F::Output>,
+    /// The trailers were sent.
+    ended: bool,
+}
+
+// None of its parts is pinned in place.
+impl<S, B, F: Future> Unpin for Answers<S, B, F> {}
+
+impl<S, B, F> Stream for Answers<S, B, F>
+where
+    S: Stream<Item = Result<Bytes, Failure>>,
+    B: Fn(Result<Bytes, Failure>) -> F,
+    F: Future<Output = Result<Bytes, Failure>>,
+{
+    type Item = Result<Frame<Bytes>, tonic::Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        this.running.poll(context);
+        this.begin_requests(context);
+        if let Some(data) = this.take_data() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        let trailers = match this.held.take() {
+            Some(Err(failure)) => reply::failed_trailers(&failure),
+            _ if this.requests.is_none() && this.running.is_empty() => Ok(reply::ok_trailers()),
+            _ => return Poll::Pending,
+        };
+        this.ended = true;
+        Poll::Ready(Some(trailers.map(Frame::trailers)))
+    }
+}
+
+impl<S, B, F> Answers<S, B, F>
+where
+    S: Stream<Item = Result<Bytes, Failure>>,
+    B: Fn(Result<Bytes, Failure>) -> F,
+    F: Future<Output = Result<Bytes, Failure>>,
+{
+    /// Begins the requests that have come, as far as there is room.
+    fn begin_requests(&mut self, context: &mut task::Context<'_>) {
+        while let Some(requests) = &mut self.requests
+            && let Some(vacancy) = self.running.vacancy()
+        {
+            match requests.as_mut().poll_next(context) {
+                Poll::Pending => return,
+                Poll::Ready(Some(frame)) => vacancy.begin((self.begin)(frame)),
+                Poll::Ready(None) => self.requests = None,
+            }
+        }
+    }
+
+    /// The answers that are next and ready, as one frame: a long one by itself, or short ones together, since each frame
+    /// costs HTTP/2 more than a short answer does. A failure stays in `held`.
+    fn take_data(&mut self) -> Option<Bytes> {
+        let (longest, all) = TOGETHER_BYTES;
+        let mut short = BytesMut::new();
+        while let Some(answer) = self.held.take().or_else(|| self.running.pop()) {
+            match answer {
+                Ok(message) if message.len() <= longest && short.len() + message.len() <= all => {
+                    short.extend_from_slice(&message);
+                }
+                Ok(message) if message.len() > longest && short.is_empty() => return Some(message),
+                answer => {
+                    self.held = Some(answer);
+                    break;
+                }
+            }
+        }
+        (!short.is_empty()).then(|| short.freeze())
+    }
 }
 
 /// Reads the requests of one stream.
@@ -107,48 +188,6 @@ where
         Ok(None) => None,
         Ok(Some(frame)) => Some((Ok(frame), Some(reader))),
         Err(failure) => Some((Err(failure), None)),
-    }
-}
-
-/// The frames for answers that are ready together: data while all is well, trailers at the end or at the first failure, then
-/// nothing. Short answers share a frame: each costs HTTP/2 more than the answer itself.
-fn frames(
-    ended: &mut bool,
-    answers: Vec<Option<Result<Bytes, Failure>>>,
-) -> Option<Vec<Result<Frame<Bytes>, tonic::Status>>> {
-    if *ended {
-        return None;
-    }
-    let mut frames = Vec::with_capacity(1);
-    let mut short = BytesMut::new();
-    for answer in answers {
-        let trailers = match answer {
-            Some(Ok(message)) => {
-                let (longest, all) = TOGETHER_BYTES;
-                if message.len() > longest || short.len() + message.len() > all {
-                    flush(&mut short, &mut frames);
-                }
-                match message.len() > longest {
-                    true => frames.push(Ok(Frame::data(message))),
-                    false => short.extend_from_slice(&message),
-                }
-                continue;
-            }
-            Some(Err(failure)) => reply::failed_trailers(&failure),
-            None => Ok(reply::ok_trailers()),
-        };
-        *ended = true;
-        flush(&mut short, &mut frames);
-        frames.push(trailers.map(Frame::trailers));
-        return Some(frames);
-    }
-    flush(&mut short, &mut frames);
-    Some(frames)
-}
-
-fn flush(short: &mut BytesMut, frames: &mut Vec<Result<Frame<Bytes>, tonic::Status>>) {
-    if !short.is_empty() {
-        frames.push(Ok(Frame::data(short.split().freeze())));
     }
 }
 
@@ -218,35 +257,41 @@ fn wants_real_status(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Ready, ready};
+
+    use futures_util::StreamExt;
+
     use super::*;
 
-    /// The lengths of data frames, and 0 for trailers.
-    fn lens(ended: &mut bool, answers: Vec<Option<Result<Bytes, Failure>>>) -> Option<Vec<usize>> {
-        let frames = frames(ended, answers)?;
-        Some(frames.iter().map(|frame| frame.as_ref().unwrap().data_ref().map_or(0, Bytes::len)).collect())
+    /// The lengths of the data frames that answer with messages of these lengths, and 0 for trailers.
+    async fn lens(answers: Vec<Result<usize, Failure>>) -> Vec<usize> {
+        let mut answers = answers.into_iter();
+        // Requests that come one by one, and are ready as they come.
+        let requests = stream::iter((0..answers.len()).map(|_| Ok(Bytes::new())));
+        let queue = std::cell::RefCell::new(&mut answers);
+        let begin = |_| -> Ready<Result<Bytes, Failure>> {
+            let answer = queue.borrow_mut().next().unwrap();
+            ready(answer.map(|len| Bytes::from(vec![1; len])))
+        };
+        let requests = Some(Box::pin(requests));
+        let frames = Answers { requests, running: InOrder::new(), begin, held: None, ended: false };
+        frames.map(|frame| frame.unwrap().data_ref().map_or(0, Bytes::len)).collect().await
     }
 
-    fn message(len: usize) -> Option<Result<Bytes, Failure>> {
-        Some(Ok(Bytes::from(vec![1; len])))
+    #[tokio::test]
+    async fn short_answers_share_a_frame_and_keep_their_order() {
+        let answers = [10, 20, 5000, 30, 4096].map(Ok).to_vec();
+        assert_eq!(lens(answers).await, [30, 5000, 4126, 0]);
+        assert_eq!(lens([4000; 20].map(Ok).to_vec()).await, [64_000, 16_000, 0]);
+        assert_eq!(lens([5000, 5000, 1].map(Ok).to_vec()).await, [5000, 5000, 1, 0]);
+        assert_eq!(lens(vec![Ok(1); 100]).await.iter().sum::<usize>(), 100);
+        assert_eq!(lens(Vec::new()).await, [0]);
     }
 
-    #[test]
-    fn short_answers_share_a_frame_and_keep_their_order() {
-        let mut ended = false;
-        let answers = vec![message(10), message(20), message(5000), message(30), message(4096)];
-        assert_eq!(lens(&mut ended, answers).unwrap(), [30, 5000, 4126]);
-        let many = (0..20).map(|_| message(4000)).collect();
-        assert_eq!(lens(&mut ended, many).unwrap(), [64_000, 16_000]);
-        assert!(!ended);
-        assert_eq!(lens(&mut ended, vec![message(7), None]).unwrap(), [7, 0]);
-        assert!(ended && lens(&mut ended, vec![message(7)]).is_none());
-    }
-
-    #[test]
-    fn nothing_follows_a_failure() {
-        let mut ended = false;
-        let failure = Failure::new(Code::Internal, "x");
-        assert_eq!(lens(&mut ended, vec![message(7), Some(Err(failure)), message(8)]).unwrap(), [7, 0]);
-        assert!(ended);
+    #[tokio::test]
+    async fn nothing_follows_a_failure() {
+        let failure = || Err(Failure::new(Code::Internal, "x"));
+        assert_eq!(lens(vec![Ok(7), failure(), Ok(8)]).await, [7, 0]);
+        assert_eq!(lens(vec![failure(), failure(), Ok(8)]).await, [0]);
     }
 }
