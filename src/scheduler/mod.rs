@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::Either;
 use parking_lot::{Condvar, Mutex};
 use smallvec::SmallVec;
 use tokio::sync::Notify;
@@ -51,6 +52,7 @@ use self::pending::Pending;
 use self::policy::Limits;
 use self::shared::{Admission, Callers, Shared};
 use self::state::{Kick, State};
+use self::ticket::Outcome;
 use crate::backend::{Model, Output};
 use crate::infer::Timing;
 use crate::model::config::QueueConfig;
@@ -178,31 +180,36 @@ impl Scheduler {
         Ok(Scheduler { shared })
     }
 
-    /// Queues `job` and waits for its answer. Dropping the future frees the job's slot at once.
-    pub async fn submit(&self, job: Job) -> Result<Reply, SchedulerError> {
+    /// Queues `job` at once; the future waits for its answer. Dropping it frees the job's slot at once. It is small: the job
+    /// is not in it.
+    pub fn submit(&self, job: Job) -> impl Future<Output = Outcome> + Send {
         let rows_max = self.shared.plan.max_batch_size;
         if rows_max > 0 && job.rows > rows_max {
-            return split::submit(self, job, rows_max).await;
+            // Boxed, because its future is large and the others should not carry its size.
+            return Either::Left(Box::pin(split::submit(self, job, rows_max)));
         }
-        self.submit_one(job, Admission::Slot).await
+        Either::Right(self.submit_one(job, Admission::Slot))
     }
 
-    async fn submit_one(&self, job: Job, admission: Admission) -> Result<Reply, SchedulerError> {
+    fn submit_one(&self, job: Job, admission: Admission) -> impl Future<Output = Outcome> + Send {
         let deadline = job.deadline;
-        let (ticket, place) = self.shared.enqueue(job, admission, Instant::now())?;
-        let mut pending = Pending::new(&self.shared, ticket, place);
-        match deadline {
-            None => self.answer(&mut pending).await,
-            Some(deadline) => {
-                match tokio::time::timeout_at(deadline.into(), self.answer(&mut pending)).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => Err(pending.expire()),
+        let queued = self.shared.enqueue(job, admission, Instant::now());
+        let pending = queued.map(|(ticket, place)| Pending::new(&self.shared, ticket, place));
+        async move {
+            let mut pending = pending?;
+            match deadline {
+                None => self.answer(&mut pending).await,
+                Some(deadline) => {
+                    match tokio::time::timeout_at(deadline.into(), self.answer(&mut pending)).await {
+                        Ok(outcome) => outcome,
+                        Err(_) => Err(pending.expire()),
+                    }
                 }
             }
         }
     }
 
-    async fn answer(&self, pending: &mut Pending<'_>) -> Result<Reply, SchedulerError> {
+    async fn answer(&self, pending: &mut Pending<'_>) -> Outcome {
         if self.shared.plan.is_inline() {
             inline::drive(&self.shared, pending).await;
         }

@@ -10,15 +10,17 @@ use super::catalog::Catalog;
 use super::error::shorten;
 use super::gate::Gate;
 use super::metrics::{Measured, ServingMetrics};
+use super::respond::Selection;
 use super::table::{Miss, Routing, ServingTable, SplitKeys};
 use super::tapping::{Watched, acknowledged};
+use super::validate::Bound;
 use super::{EngineError, IndexEntry, ModelStatistics, Servable, respond};
 use crate::error::{Code, Coded};
 use crate::events::{Event, EventBus};
 use crate::infer::{AnswerObserver, Choice, InferRequest, InferResponse, Protocol, TapSource, Timing};
 use crate::metrics::{MetricsError, Registry};
 use crate::model::{ModelName, Version};
-use crate::scheduler::Job;
+use crate::scheduler::{Job, Reply};
 
 /// The data plane.
 #[derive(Debug)]
@@ -67,14 +69,21 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`], counted by its code. A caller that drops the future frees the request's place at once.
-    pub async fn infer(&self, request: InferRequest) -> Result<InferResponse, EngineError> {
+    pub async fn infer(&self, mut request: InferRequest) -> Result<InferResponse, EngineError> {
         let protocol = request.protocol;
         let entered = self.gate.enter().ok_or(EngineError::ShuttingDown);
         let keys = SplitKeys { id: &request.id, header: &request.split_key };
         let routed = entered.and_then(|pass| Ok((pass, self.route(&request.model, &request.version, keys)?)));
         let (_pass, (servable, choice)) = routed.inspect_err(|error| self.refused(protocol, error.code()))?;
         let measured = Measured::start(&servable.metrics, protocol, request.timing.received);
-        match answer(&servable, request, choice).await {
+        let mut watched = Watched::begin(&servable, &request, choice);
+        let mut answered = run(&servable, &mut request, &mut watched).await;
+        if let Some(waits) = watched.and_then(|watched| watched.ended(&servable, &answered))
+            && let Err(error) = acknowledged(&servable, waits).await
+        {
+            answered = Err(error);
+        }
+        match answered {
             Ok((response, rows)) => {
                 measured.succeeded(rows, &response.timing);
                 Ok(response)
@@ -258,57 +267,52 @@ impl Engine {
     }
 }
 
-/// Has the version answer, and shows its tap what came of it.
-/// Returns the answer's rows, too.
-async fn answer(
-    servable: &Servable,
-    request: InferRequest,
-    choice: Choice,
-) -> Result<(InferResponse, usize), EngineError> {
-    let mut watched = Watched::begin(servable, &request, choice);
-    match run(servable, request, &mut watched).await {
-        Ok((response, rows)) => {
-            if let Some(waits) = watched.and_then(|watched| watched.answered(servable, response.timing)) {
-                acknowledged(servable, waits).await?;
-            }
-            Ok((response, rows))
-        }
-        Err(error) => {
-            if let Some(watched) = watched {
-                watched.failed(servable, &error);
-            }
-            Err(error)
-        }
-    }
-}
-
-/// Validates `request` against the version it was routed to, has it run, and puts the answer together. Returns its rows,
-/// too; what whoever watches may see stands in `watched`.
+/// Has `request` run, and puts the answer together. Returns its rows, too; what whoever watches may see stands in `watched`.
+/// What lasts while the model runs lies in the future of every request, and is kept small.
 async fn run(
     servable: &Servable,
-    request: InferRequest,
+    request: &mut InferRequest,
     watched: &mut Option<Watched>,
 ) -> Result<(InferResponse, usize), EngineError> {
     let selection = respond::select(servable, &request.outputs)?;
-    let bound = servable.contract.bind(&servable.name, request.inputs)?;
-    let rows = bound.rows;
-    if let Some(watched) = watched {
-        watched.bound(rows, &bound.inputs);
-    }
-    let job = Job { inputs: bound.inputs, rows, priority: request.priority, deadline: request.deadline };
+    let job = bind(servable, request, watched)?;
+    let rows = job.rows;
     let reply = servable.scheduler.submit(job).await?;
+    response_of(servable, request, &selection, reply, watched).map(|response| (response, rows))
+}
+
+/// Validates `request` against the version it was routed to. Its inputs go into the job.
+fn bind(
+    servable: &Servable,
+    request: &mut InferRequest,
+    watched: &mut Option<Watched>,
+) -> Result<Job, EngineError> {
+    let Bound { rows, inputs } =
+        servable.contract.bind(&servable.name, std::mem::take(&mut request.inputs))?;
+    if let Some(watched) = watched {
+        watched.bound(rows, &inputs);
+    }
+    Ok(Job { inputs, rows, priority: request.priority, deadline: request.deadline })
+}
+
+/// The answer to `request` from what the model gave.
+fn response_of(
+    servable: &Servable,
+    request: &mut InferRequest,
+    selection: &Selection,
+    reply: Reply,
+    watched: &mut Option<Watched>,
+) -> Result<InferResponse, EngineError> {
     if let Some(watched) = watched {
         watched.ran(servable, &reply.outputs)?;
     }
-    let outputs = respond::collect(servable, &selection, reply.outputs)?;
-    let response = InferResponse {
+    Ok(InferResponse {
         model: Arc::clone(&servable.name),
         version: servable.id.version,
         version_text: Arc::clone(&servable.version_text),
-        id: request.id,
-        outputs,
+        id: std::mem::take(&mut request.id),
+        outputs: respond::collect(servable, selection, reply.outputs)?,
         timing: Timing { received: request.timing.received, decode: request.timing.decode, ..reply.timing },
         observer: Some(Arc::clone(&servable.metrics) as Arc<dyn AnswerObserver>),
-    };
-    Ok((response, rows))
+    })
 }

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use super::{EngineError, Servable, respond};
 use crate::backend::Output;
 use crate::error::{Code, Coded};
-use crate::infer::{Acknowledgement, Attention, Choice, InferRequest, Observation, Timing};
+use crate::infer::{Acknowledgement, Attention, Choice, InferRequest, InferResponse, Observation, Timing};
 use crate::tensor::Tensor;
 
 /// A request of a version whose tap looks at requests now. Small: it lies in the future of every request.
@@ -66,14 +66,20 @@ impl Watched {
         Ok(())
     }
 
-    /// Shows the answer to the tap. Where its promise asks for that, [`acknowledged`] waits.
-    pub(super) fn answered(self, servable: &Servable, timing: Timing) -> Option<Acknowledgement> {
-        self.show(servable, None, timing)
-    }
-
-    /// Shows a failure to the tap. Nothing is waited for: there is no answer that could leave too early.
-    pub(super) fn failed(self, servable: &Servable, error: &EngineError) {
-        drop(self.show(servable, Some(error.code()), Timing::default()));
+    /// Shows what came of the request to the tap. Where the tap's promise asks for that, [`acknowledged`] waits before an
+    /// answer leaves; a failure waits for nothing.
+    pub(super) fn ended(
+        self,
+        servable: &Servable,
+        answered: &Result<(InferResponse, usize), EngineError>,
+    ) -> Option<Acknowledgement> {
+        match answered {
+            Ok((response, _)) => self.show(servable, None, response.timing),
+            Err(error) => {
+                drop(self.show(servable, Some(error.code()), Timing::default()));
+                None
+            }
+        }
     }
 
     fn show(self, servable: &Servable, failure: Option<Code>, timing: Timing) -> Option<Acknowledgement> {

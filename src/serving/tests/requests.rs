@@ -155,3 +155,12 @@ async fn requests_without_rows_are_answered_where_the_model_takes_them() {
     let error = house.engine.infer(request("n", "", &[])).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument, "{error}");
 }
+
+/// It lies in the future of every request, with what the transports add: large ones are moved, and push what computes out of
+/// the processor's caches.
+#[tokio::test]
+async fn what_waits_for_an_answer_is_small() {
+    let house = House::open(ModelControl::None, TWO).await;
+    let size = std::mem::size_of_val(&house.engine.infer(request("m", "", &[0.0])));
+    assert!(size <= 1600, "{size} bytes");
+}

@@ -25,7 +25,7 @@ const INLINE_MESSAGE_LEN: usize = 128 << 10;
 const INLINE_ANSWER_LEN: usize = 1 << 20;
 
 /// Answers one call. Dropping the future, which the server does when the client cancels, frees the request's slot.
-pub(super) async fn unary<B>(shared: &Shared, who: Option<&Identity>, call: Request<B>) -> Response<Body>
+pub(super) async fn unary<B>(shared: &Shared, who: Option<&Identity>, call: &mut Request<B>) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
@@ -35,7 +35,7 @@ where
 async fn answer<B>(
     shared: &Shared,
     who: Option<&Identity>,
-    call: Request<B>,
+    call: &mut Request<B>,
 ) -> Result<Response<Body>, Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
@@ -43,11 +43,8 @@ where
     let _permit = shared.in_flight.try_acquire().inspect_err(|failure| shared.note_refusal(failure))?;
     let encoding =
         Encoding::of_request(call.headers()).inspect_err(|failure| shared.note_refusal(failure))?;
-    let request = read(shared, call, encoding).await.inspect_err(|failure| shared.note_refusal(failure))?;
-    if let Some(who) = who {
-        let allowed = who.require(Role::Reader, Some(&request.model)).map_err(Failure::of);
-        allowed.inspect_err(|failure| shared.note_refusal(failure))?;
-    }
+    let request = read(shared, who, call, encoding).await;
+    let request = request.inspect_err(|failure| shared.note_refusal(failure))?;
     let response = shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
 
     let framed = encode(response, encoding, |response| {
@@ -58,24 +55,31 @@ where
     Ok(reply::unary_response(framed, encoding))
 }
 
-/// The call's request, with everything that its headers say of it.
-async fn read<B>(shared: &Shared, call: Request<B>, encoding: Encoding) -> Result<InferRequest, Failure>
+/// The call's request, with everything that its headers say of it, if `who` may make it.
+async fn read<B>(
+    shared: &Shared,
+    who: Option<&Identity>,
+    call: &mut Request<B>,
+    encoding: Encoding,
+) -> Result<InferRequest, Failure>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
     let received = Instant::now();
-    let timeout = timeout::read(call.headers());
-    let limits = &shared.limits;
-    let (head, body) = call.into_parts();
-    let frame = Messages::new(body, encoding, Arc::clone(limits), shared.in_flight.clone()).only().await?;
+    let limits = Arc::clone(&shared.limits);
+    let frame = Messages::new(call.body_mut(), encoding, limits, shared.in_flight.clone()).only().await?;
     let since = Instant::now();
-    let decoded = decode(frame, limits, received).await?;
+    let decoded = decode(frame, &shared.limits, received).await?;
     let mut request = decoded.map_err(|rejected| Failure::from(&*rejected.error))?;
-    request.deadline = timeout::earlier(request.deadline, timeout, received, limits.deadline_max);
-    request.split_key = split_key(&shared.engine, &request.model, &request.version, &head.headers);
-    request.attributes = attributes(&shared.engine, &request.model, &head.headers);
+    let timeout = timeout::read(call.headers());
+    request.deadline = timeout::earlier(request.deadline, timeout, received, shared.limits.deadline_max);
+    request.split_key = split_key(&shared.engine, &request.model, &request.version, call.headers());
+    request.attributes = attributes(&shared.engine, &request.model, call.headers());
     request.timing.received = Some(received);
     request.timing.decode = since.elapsed();
+    if let Some(who) = who {
+        who.require(Role::Reader, Some(&request.model)).map_err(Failure::of)?;
+    }
     Ok(request)
 }
 

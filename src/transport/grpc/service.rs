@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::future::Future;
+use std::future::{self, Future};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
@@ -137,55 +137,62 @@ where
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    fn call(&self, call: Request<B>) -> Self::Future {
-        let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
-        Box::pin(async move { Ok(answer(&shared, &peer, call).await) })
+    fn call(&self, mut call: Request<B>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        let (who, path) = match (shared.identify(&call, &self.peer), call.uri().path()) {
+            (Ok(who), path) => (who, path),
+            (Err(failure), path) => {
+                match path {
+                    MODEL_INFER => shared.engine.refused(Protocol::Grpc, failure.code),
+                    MODEL_STREAM_INFER => shared.engine.refused(Protocol::GrpcStream, failure.code),
+                    _ => {}
+                }
+                let refused = reply::failed_response(&failure);
+                return Box::pin(future::ready(Ok(echo_id(refused, call.headers()))));
+            }
+        };
+        match path {
+            // What lasts while the model runs is kept small: the call stays where it is, and is lent.
+            MODEL_INFER => Box::pin(async move {
+                let answered = infer::unary(&shared, who.as_ref(), &mut call).await;
+                Ok(echo_id(answered, call.headers()))
+            }),
+            MODEL_STREAM_INFER => {
+                let id = call.headers().get(REQUEST_ID).cloned();
+                let answers = stream::bidirectional(&shared, who, call);
+                Box::pin(future::ready(Ok(with_id(answers, id))))
+            }
+            _ => {
+                let id = call.headers().get(REQUEST_ID).cloned();
+                Box::pin(async move { Ok(with_id(other(&shared, who, call).await, id)) })
+            }
+        }
     }
 }
 
-async fn answer<B>(shared: &Arc<Shared>, peer: &Peer, call: Request<B>) -> Response<Body>
-where
-    B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
-{
-    let request_id = call.headers().get(REQUEST_ID).cloned();
-    let mut response = match (shared.identify(&call, peer), call.uri().path()) {
-        (Err(failure), path) => {
-            match path {
-                MODEL_INFER => shared.engine.refused(Protocol::Grpc, failure.code),
-                MODEL_STREAM_INFER => shared.engine.refused(Protocol::GrpcStream, failure.code),
-                _ => {}
-            }
-            reply::failed_response(&failure)
-        }
-        (Ok(who), MODEL_INFER) => infer::unary(shared, who.as_ref(), call).await,
-        (Ok(who), MODEL_STREAM_INFER) => stream::bidirectional(shared, who, call),
-        (Ok(who), _) => other(shared, who, call).await,
-    };
-    if let Some(id) = request_id {
+/// The response with the request's id, if it has one.
+fn echo_id(response: Response<Body>, headers: &HeaderMap) -> Response<Body> {
+    with_id(response, headers.get(REQUEST_ID).cloned())
+}
+
+fn with_id(mut response: Response<Body>, id: Option<HeaderValue>) -> Response<Body> {
+    if let Some(id) = id {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
 }
 
-/// A call that tonic serves. Boxed, because its future is large and the others should not carry its size.
-fn other<B>(
-    shared: &Shared,
-    who: Option<Identity>,
-    mut call: Request<B>,
-) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>>
+/// A call that tonic serves.
+async fn other<B>(shared: &Shared, who: Option<Identity>, mut call: Request<B>) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     if let Some(who) = who {
         call.extensions_mut().insert(who);
     }
-    let mut others = shared.others.clone();
-    Box::pin(async move {
-        match tower::Service::call(&mut others, call).await {
-            Ok(response) => response.map(Body::Tonic),
-            Err(never) => match never {},
-        }
-    })
+    match tower::Service::call(&mut shared.others.clone(), call).await {
+        Ok(response) => response.map(Body::Tonic),
+        Err(never) => match never {},
+    }
 }

@@ -23,11 +23,11 @@ use super::timeout;
 use crate::access::{Identity, Role};
 use crate::error::Code;
 use crate::infer::{InferRequest, Protocol};
-use crate::protocol::grpc::{StreamErrorEncoder, StreamResponseEncoder};
+use crate::protocol::grpc::{Rejected, StreamErrorEncoder, StreamResponseEncoder};
 use crate::protocol::status::Failure;
 use crate::tensor::Name;
-use crate::transport::ShutdownSignal;
 use crate::transport::carried::{attributes, split_key};
+use crate::transport::{InFlightPermit, ShutdownSignal};
 
 /// Longest answer that is put into a frame with others, and most bytes of such a frame.
 const TOGETHER_BYTES: (usize, usize) = (4 << 10, 64 << 10);
@@ -196,42 +196,62 @@ async fn answer(context: Arc<Context>, frame: Result<Bytes, Failure>) -> Result<
     let shared = &context.shared;
     let frame = frame.inspect_err(|failure| note_refusal(shared, failure))?;
     let received = Instant::now();
-    let limits = &shared.limits;
-    let mut request = match super::infer::decode(frame, limits, received).await? {
-        Ok(request) => request,
-        Err(rejected) => {
-            let failure = Failure::from(&*rejected.error);
+    let decoded = super::infer::decode(frame, &shared.limits, received).await?;
+    let (request, id, _permit) = match admit(&context, decoded, received) {
+        Ok(admitted) => admitted,
+        Err(Refusal { failure, id }) => {
             note_refusal(shared, &failure);
-            let ends = rejected.error.is_malformed();
-            return if ends { Err(failure) } else { refuse(&context, failure, &rejected.id).await };
+            return match id {
+                Some(id) => refuse(&context, failure, &id).await,
+                None => Err(failure),
+            };
         }
     };
-    request.protocol = Protocol::GrpcStream;
-    request.deadline = timeout::earlier(request.deadline, context.timeout, received, limits.deadline_max);
-    request.split_key = split_key(&context.shared.engine, &request.model, &request.version, &context.headers);
-    request.attributes = attributes(&context.shared.engine, &request.model, &context.headers);
-    request.timing.received = Some(received);
-    request.timing.decode = received.elapsed();
-    let id = request.id.clone();
-    match infer(&context, request).await {
+    let response = match shared.engine.infer(request).await {
+        Ok(response) => response,
+        Err(error) => return refuse(&context, Failure::from(&error), &id).await,
+    };
+    let framed = super::infer::encode(response, context.encoding, |response| {
+        let encoder = StreamResponseEncoder::new(response);
+        reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))
+    });
+    match framed.await {
         Ok(framed) => Ok(framed),
         Err(failure) => refuse(&context, failure, &id).await,
     }
 }
 
-async fn infer(context: &Context, request: InferRequest) -> Result<Bytes, Failure> {
-    let shared = &context.shared;
-    let note = |failure: &Failure| note_refusal(shared, failure);
-    if let Some(who) = &context.who {
-        who.require(Role::Reader, Some(&request.model)).map_err(Failure::of).inspect_err(note)?;
+/// Why a request does not reach the engine, and its id, which is not known of bytes that are no message.
+struct Refusal {
+    failure: Failure,
+    id: Option<Name>,
+}
+
+/// The request of a message with everything that its stream says of it, its id, and its room in the server.
+fn admit(
+    context: &Context,
+    decoded: Result<InferRequest, Rejected>,
+    received: Instant,
+) -> Result<(InferRequest, Name, InFlightPermit), Refusal> {
+    let Context { shared, who, timeout, headers, .. } = context;
+    let mut request = decoded.map_err(|rejected| Refusal {
+        failure: Failure::from(&*rejected.error),
+        id: (!rejected.error.is_malformed()).then_some(rejected.id),
+    })?;
+    let id = request.id.clone();
+    let refusal = |failure| Refusal { failure, id: Some(id.clone()) };
+    if let Some(who) = who {
+        let allowed = who.require(Role::Reader, Some(&request.model));
+        allowed.map_err(|error| refusal(Failure::of(error)))?;
     }
-    let _permit = shared.in_flight.try_acquire().inspect_err(note)?;
-    let response = shared.engine.infer(request).await.map_err(|error| Failure::from(&error))?;
-    let framed = super::infer::encode(response, context.encoding, |response| {
-        let encoder = StreamResponseEncoder::new(response);
-        reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))
-    });
-    framed.await
+    let permit = shared.in_flight.try_acquire().map_err(refusal)?;
+    request.protocol = Protocol::GrpcStream;
+    request.deadline = timeout::earlier(request.deadline, *timeout, received, shared.limits.deadline_max);
+    request.split_key = split_key(&shared.engine, &request.model, &request.version, headers);
+    request.attributes = attributes(&shared.engine, &request.model, headers);
+    request.timing.received = Some(received);
+    request.timing.decode = received.elapsed();
+    Ok((request, id, permit))
 }
 
 /// Counts a request of a stream that never reached the engine. A client that goes and a drain end the stream between
