@@ -45,6 +45,7 @@ use tokio::sync::Notify;
 
 pub use self::error::SchedulerError;
 pub use self::metrics::{SchedulerFamilies, SchedulerMetrics};
+pub use self::policy::filled_sizes;
 pub use self::statistics::BatchSizeStatistics;
 
 use self::executor::Executor;
@@ -97,7 +98,7 @@ impl Plan {
 #[derive(Debug)]
 pub struct Job {
     /// Inputs in the order of the signature; `None` for an optional one left out.
-    pub inputs: SmallVec<[Option<Tensor>; 4]>,
+    pub inputs: SmallVec<[Option<Tensor>; 2]>,
     /// Rows (the first dimension) when the version is batched; 1 otherwise.
     pub rows: usize,
     /// 0 is the default, 1 the highest.

@@ -36,9 +36,15 @@ pub(super) struct Limits {
     pub(super) fills: bool,
 }
 
-/// The rows that a batch of `rows` rows is filled up to: a power of two, or the most that a batch has.
+/// The rows that batches of at most `rows_max` rows are filled up to, ascending: powers of two, and the most itself.
+pub fn filled_sizes(rows_max: usize) -> impl Iterator<Item = usize> {
+    let powers = std::iter::successors(Some(1usize), |rows| rows.checked_mul(2));
+    powers.take_while(move |rows| *rows < rows_max).chain([rows_max])
+}
+
+/// The rows that a batch of `rows` rows is filled up to. One of more than the most stays as it is.
 pub(super) fn filled(rows: usize, rows_max: usize) -> usize {
-    rows.checked_next_power_of_two().map_or(rows, |power| power.min(rows_max)).max(rows)
+    filled_sizes(rows_max).find(|size| *size >= rows).unwrap_or(rows)
 }
 
 /// Whether filling up leaves at most a quarter of the run to rows that nobody asked for.

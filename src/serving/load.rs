@@ -23,7 +23,7 @@ use crate::events::EventBus;
 use crate::infer::{Tap, TapSource, TappedVersion};
 use crate::model::settings::{ParsedModelConfig, SettingsError, Source};
 use crate::model::{ModelId, Signature};
-use crate::scheduler::{Plan, Scheduler, SchedulerError};
+use crate::scheduler::{Plan, Scheduler, SchedulerError, filled_sizes};
 
 /// Why a version is not served.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -191,8 +191,7 @@ impl Loader {
 fn batch_sizes(model: &dyn Model, parsed: &ParsedModelConfig, findings: &Findings) -> Vec<usize> {
     let largest = parsed.config.max_batch_size.unwrap_or(0).max(1);
     if model.pays_for_new_shapes() {
-        let powers = std::iter::successors(Some(1usize), |rows| rows.checked_mul(2));
-        return powers.take_while(|rows| *rows < largest).chain([largest]).collect();
+        return filled_sizes(largest).collect();
     }
     let tried = findings.run_times.iter().map(|(rows, _)| *rows).filter(|rows| *rows <= largest);
     let last = tried.clone().max();

@@ -43,7 +43,7 @@ enum DimRule {
 #[derive(Debug)]
 pub(super) struct Bound {
     /// `None` for an optional input left out.
-    pub(super) inputs: SmallVec<[Option<Tensor>; 4]>,
+    pub(super) inputs: SmallVec<[Option<Tensor>; 2]>,
     /// Rows when the version is batched, else 1.
     pub(super) rows: usize,
 }
@@ -87,7 +87,7 @@ impl Contract {
 
     /// Puts `tensors` in the order of the signature, if they fit `model`.
     pub(super) fn bind(&self, model: &str, tensors: Vec<Tensor>) -> Result<Bound, EngineError> {
-        let mut inputs: SmallVec<[Option<Tensor>; 4]> = SmallVec::new();
+        let mut inputs: SmallVec<[Option<Tensor>; 2]> = SmallVec::new();
         inputs.resize_with(self.inputs.len(), || None);
         let mut sizes: SmallVec<[Option<usize>; 8]> = SmallVec::from_elem(None, self.symbols);
         for (position, tensor) in tensors.into_iter().enumerate() {

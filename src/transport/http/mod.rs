@@ -20,6 +20,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -91,10 +92,15 @@ impl HttpDoor {
                 let (door, peer) = (Arc::clone(&door), Arc::clone(&peer));
                 // The router is cloned for its own requests only.
                 let api = api::is_for(request.uri().path()).then(|| api.clone());
+                // What lasts while the model runs is kept small: the head stays where it is, and is lent.
+                let (head, body) = request.into_parts();
                 async move {
                     Ok::<_, Infallible>(match api {
-                        Some(api) => Box::pin(door.answer_api(api, request, peer)).await,
-                        None => door.answer(request, &peer).await,
+                        Some(api) => {
+                            let request = Request::from_parts(head, body);
+                            Box::pin(door.answer_api(api, request, peer)).await
+                        }
+                        None => door.answer(&head, body, &peer).await,
                     })
                 }
             })
@@ -139,12 +145,11 @@ impl HttpDoor {
     }
 
     /// Answers one request.
-    async fn answer<B>(&self, request: Request<B>, peer: &Peer) -> Reply
+    async fn answer<B>(&self, head: &Parts, body: B, peer: &Peer) -> Reply
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let (head, body) = request.into_parts();
         if let Some(refusal) = self.refuse_headers(&head.headers) {
             if let Ok(Route::Infer(_)) = route::route(&head.method, head.uri.path()) {
                 self.engine.refused(Protocol::Http, Code::TooLarge);

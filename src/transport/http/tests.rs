@@ -106,7 +106,9 @@ async fn ask(door: &HttpDoor, method: Method, path: &str, headers: &[(&str, &str
         request = request.header(*name, *value);
     }
     let request = request.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
-    let (head, body) = door.answer(request, &Peer::new("127.0.0.1:1".parse().unwrap())).await.into_parts();
+    let (head, body) = request.into_parts();
+    let peer = Peer::new("127.0.0.1:1".parse().unwrap());
+    let (head, body) = door.answer(&head, body, &peer).await.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     Answer { status: head.status, headers: head.headers, body }
 }
