@@ -42,8 +42,10 @@ pub struct InferRequest {
     pub deadline: Option<Instant>,
     /// Which door the request came through.
     pub protocol: Protocol,
-    /// Clock marks that the transport has set.
-    pub timing: Timing,
+    /// When the first byte of the request was seen by the server; set by the transport.
+    pub received: Option<Instant>,
+    /// Bytes to tensors; set by the transport.
+    pub decode: Duration,
 }
 
 /// Headers of a request that are captured: names in lower case, and values.
@@ -113,19 +115,25 @@ pub struct InferResponse {
 }
 
 impl InferResponse {
-    /// Reports that the answer is encoded, and how long that took. Transports call it once, after encoding; it costs
-    /// two histogram observations and looks nothing up.
-    pub fn encoded(&self, encode: Duration) {
+    /// Bytes of all its outputs.
+    pub fn data_len(&self) -> usize {
+        self.outputs.iter().map(|output| output.data().len()).sum()
+    }
+
+    /// Reports that the answer is encoded, which began at `since`. Transports call it once, after encoding; it costs one
+    /// look at the clock and two histogram observations, and looks nothing up.
+    pub fn encoded(&self, since: Instant) {
         if let Some(observer) = &self.observer {
-            observer.encoded(&self.timing, encode);
+            observer.encoded(&self.timing, since);
         }
     }
 }
 
 /// Takes the last two measurements of a request, which only the transport can make.
 pub trait AnswerObserver: Send + Sync + std::fmt::Debug {
-    /// The answer is encoded. The total runs from `timing.received`, when the transport has set it, to now.
-    fn encoded(&self, timing: &Timing, encode: Duration);
+    /// The answer is encoded, which began at `since`. The total runs from `timing.received`, when the transport has set it,
+    /// to now.
+    fn encoded(&self, timing: &Timing, since: Instant);
 }
 
 /// How long each stage of a request took. The total is the caller's to measure.

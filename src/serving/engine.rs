@@ -75,7 +75,7 @@ impl Engine {
         let keys = SplitKeys { id: &request.id, header: &request.split_key };
         let routed = entered.and_then(|pass| Ok((pass, self.route(&request.model, &request.version, keys)?)));
         let (_pass, (servable, choice)) = routed.inspect_err(|error| self.refused(protocol, error.code()))?;
-        let measured = Measured::start(&servable.metrics, protocol, request.timing.received);
+        let measured = Measured::start(&servable.metrics, protocol, request.received);
         let mut watched = Watched::begin(&servable, &request, choice);
         let mut answered = run(&servable, &mut request, &mut watched).await;
         if let Some(waits) = watched.and_then(|watched| watched.ended(&servable, &answered))
@@ -312,7 +312,7 @@ fn response_of(
         version_text: Arc::clone(&servable.version_text),
         id: std::mem::take(&mut request.id),
         outputs: respond::collect(servable, selection, reply.outputs)?,
-        timing: Timing { received: request.timing.received, decode: request.timing.decode, ..reply.timing },
+        timing: Timing { received: request.received, decode: request.decode, ..reply.timing },
         observer: Some(Arc::clone(&servable.metrics) as Arc<dyn AnswerObserver>),
     })
 }

@@ -246,11 +246,12 @@ impl VersionMetrics {
 }
 
 impl AnswerObserver for VersionMetrics {
-    fn encoded(&self, timing: &Timing, encode: Duration) {
-        if let Some([.., encode_stage, total_stage]) = self.stages() {
-            encode_stage.observe(encode.as_secs_f64());
+    fn encoded(&self, timing: &Timing, since: Instant) {
+        if let Some([.., encode, total]) = self.stages() {
+            let now = Instant::now();
+            encode.observe((now - since).as_secs_f64());
             if let Some(received) = timing.received {
-                total_stage.observe(received.elapsed().as_secs_f64());
+                total.observe((now - received).as_secs_f64());
             }
         }
     }

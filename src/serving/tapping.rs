@@ -33,7 +33,7 @@ impl Watched {
             Attention::None => return None,
             Attention::Full => None,
             Attention::Open => Some(Box::new(Seen {
-                started: request.timing.received.unwrap_or_else(Instant::now),
+                started: request.received.unwrap_or_else(Instant::now),
                 observation: Observation {
                     id: request.id.clone(),
                     key: request.split_key.clone(),

@@ -75,8 +75,8 @@ where
     request.deadline = timeout::earlier(request.deadline, timeout, received, shared.limits.deadline_max);
     request.split_key = split_key(&shared.engine, &request.model, &request.version, call.headers());
     request.attributes = attributes(&shared.engine, &request.model, call.headers());
-    request.timing.received = Some(received);
-    request.timing.decode = since.elapsed();
+    request.received = Some(received);
+    request.decode = since.elapsed();
     if let Some(who) = who {
         who.require(Role::Reader, Some(&request.model)).map_err(Failure::of)?;
     }
@@ -103,14 +103,13 @@ pub(super) async fn encode(
     frame: fn(&InferResponse) -> Result<Bytes, Failure>,
 ) -> Result<Bytes, Failure> {
     let since = Instant::now();
-    let len: usize = response.outputs.iter().map(|output| output.data().len()).sum();
-    let (framed, response) = if len <= INLINE_ANSWER_LEN {
+    let (framed, response) = if response.data_len() <= INLINE_ANSWER_LEN {
         (frame(&response)?, response)
     } else {
         blocking(move || frame(&response).map(|framed| (framed, response))).await??
     };
     let framed = reply::compress(framed, encoding).await?;
-    response.encoded(since.elapsed());
+    response.encoded(since);
     Ok(framed)
 }
 

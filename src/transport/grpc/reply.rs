@@ -133,13 +133,25 @@ pub(super) fn failed_response(failure: &Failure) -> Response<Body> {
 
 /// Frames a message of `len` bytes that `write` writes.
 pub(super) fn frame_message(len: usize, write: impl FnOnce(&mut BytesMut)) -> Result<Bytes, Failure> {
-    let prefix = u32::try_from(len).map_err(|_| too_large())?;
     let mut buf = BytesMut::with_capacity(PREFIX_LEN + len);
+    write_message(&mut buf, len, write)?;
+    Ok(buf.freeze())
+}
+
+/// Appends to `buf` a framed message of `len` bytes that `write` writes.
+pub(super) fn write_message(
+    buf: &mut BytesMut,
+    len: usize,
+    write: impl FnOnce(&mut BytesMut),
+) -> Result<(), Failure> {
+    let prefix = u32::try_from(len).map_err(|_| too_large())?;
+    let before = buf.len();
+    buf.reserve(PREFIX_LEN + len);
     buf.put_u8(0);
     buf.put_u32(prefix);
-    write(&mut buf);
-    debug_assert_eq!(buf.len(), PREFIX_LEN + len, "the stated length must be the written one");
-    Ok(buf.freeze())
+    write(buf);
+    debug_assert_eq!(buf.len() - before, PREFIX_LEN + len, "the stated length must be the written one");
+    Ok(())
 }
 
 /// Compresses a framed message for a client that sent its own compressed. Most gRPC clients say that they accept gzip

@@ -15,22 +15,24 @@ use futures_util::{Stream, stream};
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 
-use super::frame::{Encoding, Messages};
+use super::frame::{Encoding, Messages, PREFIX_LEN};
 use super::in_order::InOrder;
 use super::reply::{self, Body};
 use super::service::Shared;
 use super::timeout;
 use crate::access::{Identity, Role};
 use crate::error::Code;
-use crate::infer::{InferRequest, Protocol};
+use crate::infer::{InferRequest, InferResponse, Protocol};
 use crate::protocol::grpc::{Rejected, StreamErrorEncoder, StreamResponseEncoder};
 use crate::protocol::status::Failure;
 use crate::tensor::Name;
 use crate::transport::carried::{attributes, split_key};
 use crate::transport::{InFlightPermit, ShutdownSignal};
 
-/// Longest answer that is put into a frame with others, and most bytes of such a frame.
-const TOGETHER_BYTES: (usize, usize) = (4 << 10, 64 << 10);
+/// Bytes up to which an answer is put into a frame with others.
+const SHORT_LEN: usize = 4 << 10;
+/// Most bytes of such a frame.
+const TOGETHER_LEN: usize = 64 << 10;
 
 /// What every request of a stream shares.
 struct Context {
@@ -82,6 +84,14 @@ where
     reply::stream_response(Box::pin(answers), encoding)
 }
 
+/// What a request of a stream is answered with.
+enum Answer {
+    /// To be written into a frame when its turn comes.
+    Short(InferResponse),
+    /// A framed message.
+    Framed(Bytes),
+}
+
 /// The frames that answer a stream.
 struct Answers<S, B, F: Future> {
     /// `None` when the last request has come.
@@ -102,7 +112,7 @@ impl<S, B, F> Stream for Answers<S, B, F>
 where
     S: Stream<Item = Result<Bytes, Failure>>,
     B: Fn(Result<Bytes, Failure>) -> F,
-    F: Future<Output = Result<Bytes, Failure>>,
+    F: Future<Output = Result<Answer, Failure>>,
 {
     type Item = Result<Frame<Bytes>, tonic::Status>;
 
@@ -130,7 +140,7 @@ impl<S, B, F> Answers<S, B, F>
 where
     S: Stream<Item = Result<Bytes, Failure>>,
     B: Fn(Result<Bytes, Failure>) -> F,
-    F: Future<Output = Result<Bytes, Failure>>,
+    F: Future<Output = Result<Answer, Failure>>,
 {
     /// Begins the requests that have come, as far as there is room.
     fn begin_requests(&mut self, context: &mut task::Context<'_>) {
@@ -148,22 +158,43 @@ where
     /// The answers that are next and ready, as one frame: a long one by itself, or short ones together, since each frame
     /// costs HTTP/2 more than a short answer does. A failure stays in `held`.
     fn take_data(&mut self) -> Option<Bytes> {
-        let (longest, all) = TOGETHER_BYTES;
         let mut short = BytesMut::new();
         while let Some(answer) = self.held.take().or_else(|| self.running.pop()) {
-            match answer {
-                Ok(message) if message.len() <= longest && short.len() + message.len() <= all => {
-                    short.extend_from_slice(&message);
-                }
-                Ok(message) if message.len() > longest && short.is_empty() => return Some(message),
-                answer => {
-                    self.held = Some(answer);
+            match answer.and_then(|answer| append(answer, &mut short)).transpose() {
+                None => {}
+                Some(Ok(Answer::Framed(message))) if short.is_empty() => return Some(message),
+                left => {
+                    self.held = left;
                     break;
                 }
             }
         }
         (!short.is_empty()).then(|| short.freeze())
     }
+}
+
+/// Appends `answer` to the short ones of a frame, or gives it back where it does not belong there.
+fn append(answer: Answer, short: &mut BytesMut) -> Result<Option<Answer>, Failure> {
+    match &answer {
+        Answer::Short(response) => {
+            let since = Instant::now();
+            let encoder = StreamResponseEncoder::new(response);
+            let len = encoder.encoded_len();
+            // The first one goes in, however long its names are.
+            if !short.is_empty() && short.len() + PREFIX_LEN + len > TOGETHER_LEN {
+                return Ok(Some(answer));
+            }
+            reply::write_message(short, len, |buf| encoder.write(buf))?;
+            response.encoded(since);
+        }
+        Answer::Framed(message)
+            if message.len() <= SHORT_LEN && short.len() + message.len() <= TOGETHER_LEN =>
+        {
+            short.extend_from_slice(message);
+        }
+        Answer::Framed(_) => return Ok(Some(answer)),
+    }
+    Ok(None)
 }
 
 /// Reads the requests of one stream.
@@ -191,8 +222,8 @@ where
     }
 }
 
-/// The framed answer to one message, or why the stream ends.
-async fn answer(context: Arc<Context>, frame: Result<Bytes, Failure>) -> Result<Bytes, Failure> {
+/// The answer to one message, or why the stream ends.
+async fn answer(context: Arc<Context>, frame: Result<Bytes, Failure>) -> Result<Answer, Failure> {
     let shared = &context.shared;
     let frame = frame.inspect_err(|failure| note_refusal(shared, failure))?;
     let received = Instant::now();
@@ -211,12 +242,15 @@ async fn answer(context: Arc<Context>, frame: Result<Bytes, Failure>) -> Result<
         Ok(response) => response,
         Err(error) => return refuse(&context, Failure::from(&error), &id).await,
     };
+    if context.encoding == Encoding::Identity && response.data_len() <= SHORT_LEN {
+        return Ok(Answer::Short(response));
+    }
     let framed = super::infer::encode(response, context.encoding, |response| {
         let encoder = StreamResponseEncoder::new(response);
         reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))
     });
     match framed.await {
-        Ok(framed) => Ok(framed),
+        Ok(framed) => Ok(Answer::Framed(framed)),
         Err(failure) => refuse(&context, failure, &id).await,
     }
 }
@@ -249,8 +283,8 @@ fn admit(
     request.deadline = timeout::earlier(request.deadline, *timeout, received, shared.limits.deadline_max);
     request.split_key = split_key(&shared.engine, &request.model, &request.version, headers);
     request.attributes = attributes(&shared.engine, &request.model, headers);
-    request.timing.received = Some(received);
-    request.timing.decode = received.elapsed();
+    request.received = Some(received);
+    request.decode = received.elapsed();
     Ok((request, id, permit))
 }
 
@@ -262,13 +296,13 @@ fn note_refusal(shared: &Shared, failure: &Failure) {
     }
 }
 
-async fn refuse(context: &Context, failure: Failure, id: &Name) -> Result<Bytes, Failure> {
+async fn refuse(context: &Context, failure: Failure, id: &Name) -> Result<Answer, Failure> {
     if context.real_status {
         return Err(failure);
     }
     let encoder = StreamErrorEncoder::new(&failure.message, id);
     let framed = reply::frame_message(encoder.encoded_len(), |buf| encoder.write(buf))?;
-    reply::compress(framed, context.encoding).await
+    reply::compress(framed, context.encoding).await.map(Answer::Framed)
 }
 
 fn wants_real_status(headers: &HeaderMap) -> bool {
@@ -289,9 +323,9 @@ mod tests {
         // Requests that come one by one, and are ready as they come.
         let requests = stream::iter((0..answers.len()).map(|_| Ok(Bytes::new())));
         let queue = std::cell::RefCell::new(&mut answers);
-        let begin = |_| -> Ready<Result<Bytes, Failure>> {
+        let begin = |_| -> Ready<Result<Answer, Failure>> {
             let answer = queue.borrow_mut().next().unwrap();
-            ready(answer.map(|len| Bytes::from(vec![1; len])))
+            ready(answer.map(|len| Answer::Framed(Bytes::from(vec![1; len]))))
         };
         let requests = Some(Box::pin(requests));
         let frames = Answers { requests, running: InOrder::new(), begin, held: None, ended: false };

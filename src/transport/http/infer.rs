@@ -18,7 +18,7 @@ use super::compression::{self, Coding};
 use super::reply::{Reply, ReplyBody};
 use super::route::Target;
 use crate::error::Code;
-use crate::infer::{InferRequest, InferResponse, Protocol, Timing};
+use crate::infer::{InferRequest, InferResponse, Protocol};
 use crate::protocol::binary::{self, EncodedInfer, HEADER_LENGTH};
 use crate::protocol::status::Failure;
 use crate::protocol::{InferBody, OutputForms};
@@ -95,7 +95,8 @@ impl HttpDoor {
             priority: decoded.priority,
             deadline: timeout.map(|timeout| received + timeout.min(self.limits.deadline_max)),
             protocol: Protocol::Http,
-            timing: Timing { received: Some(received), decode: arrived.elapsed(), ..Timing::default() },
+            received: Some(received),
+            decode: arrived.elapsed(),
         };
         Ok((request, decoded.forms))
     }
@@ -144,10 +145,9 @@ impl HttpDoor {
 async fn encode(response: InferResponse, forms: OutputForms, headers: &HeaderMap) -> Result<Reply, Failure> {
     let started = Instant::now();
     let coding = headers.get(ACCEPT_ENCODING).and_then(Coding::of_response);
-    let bytes: usize = response.outputs.iter().map(|output| output.data().len()).sum();
-    if bytes <= INLINE_ANSWER_LEN && coding.is_none() {
+    if response.data_len() <= INLINE_ANSWER_LEN && coding.is_none() {
         let encoded = binary::encode_infer(&response, &forms).map_err(Failure::of)?;
-        response.encoded(started.elapsed());
+        response.encoded(started);
         return Ok(reply(encoded));
     }
     blocking(move || {
@@ -156,7 +156,7 @@ async fn encode(response: InferResponse, forms: OutputForms, headers: &HeaderMap
             Some(coding) => compression::compress(coding, reply(encoded)),
             None => reply(encoded),
         };
-        response.encoded(started.elapsed());
+        response.encoded(started);
         Ok(reply)
     })
     .await?
