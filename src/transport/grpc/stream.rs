@@ -16,7 +16,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 
 use super::frame::{Encoding, Messages, PREFIX_LEN};
-use super::in_order::InOrder;
+use super::in_order::{InOrder, PLACES_MAX};
 use super::reply::{self, Body};
 use super::service::Shared;
 use super::timeout;
@@ -31,6 +31,8 @@ use crate::transport::{InFlightPermit, ShutdownSignal};
 
 /// Bytes up to which an answer is put into a frame with others.
 const SHORT_LEN: usize = 4 << 10;
+/// Most answers of such a frame: a client can work on half of a full stream while the server works on the other.
+const TOGETHER_MAX: usize = PLACES_MAX / 2;
 /// Most bytes of such a frame.
 const TOGETHER_LEN: usize = 64 << 10;
 
@@ -159,7 +161,8 @@ where
     /// costs HTTP/2 more than a short answer does. A failure stays in `held`.
     fn take_data(&mut self) -> Option<Bytes> {
         let mut short = BytesMut::new();
-        while let Some(answer) = self.held.take().or_else(|| self.running.pop()) {
+        for _ in 0..TOGETHER_MAX {
+            let Some(answer) = self.held.take().or_else(|| self.running.pop()) else { break };
             match answer.and_then(|answer| append(answer, &mut short)).transpose() {
                 None => {}
                 Some(Ok(Answer::Framed(message))) if short.is_empty() => return Some(message),
@@ -338,7 +341,7 @@ mod tests {
         assert_eq!(lens(answers).await, [30, 5000, 4126, 0]);
         assert_eq!(lens([4000; 20].map(Ok).to_vec()).await, [64_000, 16_000, 0]);
         assert_eq!(lens([5000, 5000, 1].map(Ok).to_vec()).await, [5000, 5000, 1, 0]);
-        assert_eq!(lens(vec![Ok(1); 100]).await.iter().sum::<usize>(), 100);
+        assert_eq!(lens(vec![Ok(1); 100]).await, [32, 32, 32, 4, 0]);
         assert_eq!(lens(Vec::new()).await, [0]);
     }
 
