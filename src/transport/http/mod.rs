@@ -17,6 +17,7 @@ mod tests;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -61,6 +62,9 @@ pub const EXTENSIONS: [&str; 7] = [
 /// The client's name for a request, echoed.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// A request that is being answered.
+type Answering = Pin<Box<dyn Future<Output = Result<Reply, Infallible>> + Send>>;
+
 /// What the routes need.
 #[derive(Debug, Clone)]
 pub struct HttpDoor {
@@ -90,19 +94,14 @@ impl HttpDoor {
             let (door, api) = (Arc::clone(&door), api.clone());
             hyper::service::service_fn(move |request: Request<Incoming>| {
                 let (door, peer) = (Arc::clone(&door), Arc::clone(&peer));
-                // The router is cloned for its own requests only.
-                let api = api::is_for(request.uri().path()).then(|| api.clone());
-                // What lasts while the model runs is kept small: the head stays where it is, and is lent.
-                let (head, body) = request.into_parts();
-                async move {
-                    Ok::<_, Infallible>(match api {
-                        Some(api) => {
-                            let request = Request::from_parts(head, body);
-                            Box::pin(door.answer_api(api, request, peer)).await
-                        }
-                        None => door.answer(&head, body, &peer).await,
-                    })
+                if api::is_for(request.uri().path()) {
+                    let api = api.clone();
+                    return Box::pin(async move { Ok(door.answer_api(api, request, peer).await) })
+                        as Answering;
                 }
+                // Boxed, since it is moved by those who call, and the head is lent, since each that it is given to keeps it.
+                let (head, body) = request.into_parts();
+                Box::pin(async move { Ok(door.answer(&head, body, &peer).await) })
             })
         };
         listener.serve(service_for, Versions::Both, &limits, shutdown).await;
