@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use object_store::ObjectStore;
 
-use super::cli::say;
+use super::cli::{complain, say};
 use super::registry::common::store_options;
 use crate::capture::{ExportForm, Filter, Reader, delete_key, json_row, key_hash, lines};
 use crate::registry::Store;
@@ -111,7 +111,11 @@ pub(super) fn capture(args: CaptureArgs) -> anyhow::Result<()> {
 
 async fn ls(place: &Where) -> anyhow::Result<()> {
     let (store, filter) = place.open()?;
-    for file in Reader::new(store).files(&filter).await? {
+    let files = Reader::new(store).files(&filter).await?;
+    if files.is_empty() {
+        complain(&format!("{}: no captured files there that match", place.store));
+    }
+    for file in files {
         let hour = file.hour.to_rfc3339_opts(SecondsFormat::Secs, true);
         say(&format!("{hour}  {}@{}  {:>10}  {}\n", file.model, file.version, file.bytes, file.key));
     }

@@ -92,4 +92,12 @@ fn the_command_line_lists_shows_and_exports() {
     let azure = weir(&["export", "--form", "azure"]);
     assert!(azure.lines().all(|line| line.contains("\"specversion\":\"1.0\"")), "{azure}");
     assert!(weir(&["delete", "--key", "nobody"]).contains("deleted 0 rows"));
+
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).expect("a folder");
+    let listed = Command::new(env!("CARGO_BIN_EXE_weir")).args(["capture", "ls"]).arg(&empty).output();
+    let listed = listed.expect("it runs");
+    let said = String::from_utf8_lossy(&listed.stderr);
+    assert!(listed.status.success() && listed.stdout.is_empty(), "{listed:?}");
+    assert!(said.contains("no captured files there"), "{said}");
 }
