@@ -177,6 +177,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    // For every client of TLS in the process: buckets, webhooks, traces, `weir infer`. It fails when it is done already.
+    rustls::crypto::ring::default_provider().install_default().ok();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         // Prints help to standard output and mistakes to standard error; a closed one changes nothing.

@@ -41,8 +41,6 @@ impl ConnectArgs {
 
     /// A client that trusts and shows what was typed.
     pub(super) fn client(&self) -> anyhow::Result<reqwest::Client> {
-        // Fails when it is done already.
-        rustls::crypto::ring::default_provider().install_default().ok();
         // A redirect or a proxy would take the credentials elsewhere.
         let mut builder = reqwest::Client::builder().no_proxy().redirect(Policy::none()).http1_only();
         if let Some(path) = &self.cacert {

@@ -63,8 +63,6 @@ impl EventsConfig {
 
     /// Posts events to where they may go.
     pub(super) fn sender(&self) -> anyhow::Result<Sender> {
-        // Another part of the program may have been first with the same one.
-        rustls::crypto::ring::default_provider().install_default().ok();
         Ok(Sender::new(self.policy.clone(), Arc::new(SystemLookup))?)
     }
 }

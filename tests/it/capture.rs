@@ -101,3 +101,22 @@ fn the_command_line_lists_shows_and_exports() {
     assert!(listed.status.success() && listed.stdout.is_empty(), "{listed:?}");
     assert!(said.contains("no captured files there"), "{said}");
 }
+
+#[test]
+fn a_bucket_that_cannot_be_reached_is_an_error() {
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "x"),
+        ("AWS_SECRET_ACCESS_KEY", "x"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ENDPOINT", "http://127.0.0.1:9"),
+        ("AWS_ALLOW_HTTP", "true"),
+    ];
+    let listed = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["capture", "ls", "s3://nowhere"])
+        .envs(variables)
+        .output();
+    let listed = listed.expect("it runs");
+    let said = String::from_utf8_lossy(&listed.stderr);
+    assert_eq!(listed.status.code(), Some(1), "{said}");
+    assert!(said.contains("127.0.0.1:9") && !said.contains("panicked"), "{said}");
+}

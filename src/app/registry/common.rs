@@ -247,8 +247,6 @@ pub(in crate::app) fn user_at_host() -> String {
 
 /// Runs a command's work.
 pub(in crate::app) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    // Another part of the program may have been first with the same one.
-    rustls::crypto::ring::default_provider().install_default().ok();
     let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let threads = threads.context("cannot start threads").map_err(|error| Failure::failed(&error))?;
     threads.block_on(work)
