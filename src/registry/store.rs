@@ -136,6 +136,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`]; the object may have been created all the same.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<bool, StoreError> {
+        self.check_folder().await?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.inner.put_opts(&Path::from(key), PutPayload::from(bytes), options).await {
             Ok(_) => Ok(true),
@@ -149,6 +150,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub async fn overwrite(&self, key: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.check_folder().await?;
         let put = self.inner.put(&Path::from(key), PutPayload::from(bytes)).await;
         put.map(drop).map_err(|error| StoreError::io(key, error))
     }
@@ -158,8 +160,23 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`].
     pub(super) async fn overwrite_derived(&self, key: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.check_folder().await?;
         let put = self.derived.put(&Path::from(key), PutPayload::from(bytes)).await;
         put.map(drop).map_err(|error| StoreError::io(key, error))
+    }
+
+    /// Fails when the directory below has been moved away: a write would make it anew, and its owner could not put it back.
+    /// Looked at before each write, since whoever looked before a longer piece of work may have looked too early.
+    async fn check_folder(&self) -> Result<(), StoreError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        match tokio::fs::metadata(folder).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(StoreError::Location {
+                location: self.shown.to_string(),
+                reason: "it is not there any more".to_owned(),
+            }),
+            // Of anything else the write itself says more.
+            _ => Ok(()),
+        }
     }
 
     /// Removes what can be derived again. That it is gone already is no error.

@@ -223,3 +223,20 @@ fn errors_of_the_system_are_explained() {
         assert_eq!(error.is_transient(), is_transient, "{error}");
     }
 }
+
+#[tokio::test]
+async fn nothing_is_written_where_a_directory_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (there, away) = (folder.path().join("registry"), folder.path().join("away"));
+    let store = Store::open(there.to_str().unwrap(), &StoreOptions::default()).unwrap();
+    std::fs::rename(&there, &away).unwrap();
+    let gone = |result: Result<(), StoreError>| {
+        assert!(matches!(result, Err(StoreError::Location { .. })), "{result:?}");
+    };
+    gone(store.create("models/m/log/1", "x".into()).await.map(drop));
+    gone(store.overwrite("replicas/a", "x".into()).await);
+    gone(store.overwrite_derived("heads/m", "x".into()).await);
+    assert!(!there.exists());
+    std::fs::rename(&away, &there).unwrap();
+    assert!(store.create("models/m/log/1", "x".into()).await.unwrap());
+}
