@@ -6,8 +6,10 @@
 
 use std::error::Error;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
@@ -121,7 +123,11 @@ fn compress(library: &[u8], to: &Path) -> Result<PathBuf, Box<dyn Error>> {
         encoder.include_contentsize(true)?;
         encoder.include_checksum(true)?;
         let temporary = to.with_extension(format!("{}.part", std::process::id()));
-        fs::write(&temporary, encoder.compress(library)?)?;
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(&encoder.compress(library)?)?;
+        // cargo runs a script again when what it named is newer than the script's start, as what it just made would be:
+        // the second build of a new clone would compile the crate anew. The name holds the content's digest.
+        file.set_modified(SystemTime::UNIX_EPOCH)?;
         fs::rename(&temporary, to)?;
     }
     Ok(to.to_owned())
