@@ -20,6 +20,7 @@ use super::infer::InferArgs;
 use super::registry::RegistryCommand;
 use super::registry::exit::{FAILED as EXIT_FAILURE, USAGE as EXIT_USAGE};
 use super::settings::{Given, KEYS, Key, Kind, Origin, Settings, SettingsProblem, Typed};
+use crate::backend::onnx::{TELEMETRY_SWITCH, switch_telemetry_off};
 
 /// Serves ONNX models over gRPC and REST.
 #[derive(Debug, Parser)]
@@ -173,6 +174,12 @@ pub(super) fn environment() -> BTreeMap<String, String> {
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
+    // First, while there is one thread. A user's own switch counts where this cannot be done.
+    let is_off =
+        switch_telemetry_off() || std::env::var_os(TELEMETRY_SWITCH).is_some_and(|value| value == "1");
+    if !is_off {
+        complain(&format!("ONNX Runtime may report to its maker: set {TELEMETRY_SWITCH}=1"));
+    }
     run(std::env::args_os())
 }
 

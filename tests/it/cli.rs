@@ -117,6 +117,26 @@ fn a_check_answers_by_its_code() {
     assert!(text.starts_with("broken version 1: cannot be served: "), "{text}");
 }
 
+/// ONNX Runtime reports to its maker unless it is told not to, or finds itself on a machine for tests, which this hides.
+#[test]
+fn the_runtime_reports_nothing_to_its_maker() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(["check", "models/iris"]).current_dir(root()).env_clear();
+    command.env("HOME", folder.path()).env("XDG_CACHE_HOME", folder.path().join("cache"));
+    let output = command.output().expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let names = |path: &std::path::Path| -> Vec<_> {
+        std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    assert_eq!(names(folder.path()), ["cache"]);
+    assert_eq!(
+        names(&folder.path().join("cache")),
+        ["weir"],
+        "whoever else keeps something there reports it"
+    );
+}
+
 #[test]
 fn a_client_asks_and_the_pasted_request_works() {
     let server = Server::start(&["models"]);
