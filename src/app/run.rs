@@ -3,6 +3,7 @@
 //! ```text
 //! paths exist -> ports bound -> ONNX Runtime opened -> models load (health answers, not ready) -> ready, table printed
 //! SIGTERM -> not ready -> drain delay -> ports closed, in flight finish -> grace period -> cut -> exit 0
+//! a device is lost -> not live, not ready -> the same -> exit 1
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -164,12 +165,22 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
             return end;
         }
     }
-    let signal = signals.next().await;
-    tracing::info!(signal, "draining");
+    let is_lost = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "draining");
+            false
+        }
+        () = engine.device_lost() => {
+            tracing::error!("draining, so that whoever started this process starts it anew");
+            true
+        }
+    };
     let end = end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs);
     let (end, ()) = tokio::join!(end, Delivery::end_beside(delivery));
     Watch::end(watch).await;
-    end
+    end?;
+    anyhow::ensure!(!is_lost, "a device was lost; the log says how");
+    Ok(())
 }
 
 /// Waits until everything that is to be served at the start is loaded, or has failed.

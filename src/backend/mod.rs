@@ -149,6 +149,14 @@ pub enum BackendError {
         /// Whether the runtime blamed its input.
         invalid_input: bool,
     },
+    /// The device failed, which says nothing of the input.
+    #[error("{message}")]
+    Device {
+        /// How.
+        fault: DeviceFault,
+        /// The runtime's text, for the log.
+        message: String,
+    },
     /// The run was stopped because nobody waits for it.
     #[error("the run was stopped")]
     Interrupted,
@@ -162,6 +170,27 @@ pub enum BackendError {
     },
 }
 
+/// How a device failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceFault {
+    /// Its memory is full. Less at a time, or the same later, may succeed.
+    Full,
+    /// It does nothing more for this process, which has to be started anew.
+    Lost,
+}
+
+impl BackendError {
+    /// Whether the device does nothing more for this process.
+    pub fn is_device_lost(&self) -> bool {
+        matches!(self, BackendError::Device { fault: DeviceFault::Lost, .. })
+    }
+
+    /// Whether the same may succeed another time, with nothing about the model changed.
+    pub fn is_of_the_moment(&self) -> bool {
+        matches!(self, BackendError::Runtime(_) | BackendError::Provider { .. } | BackendError::Device { .. })
+    }
+}
+
 impl Coded for BackendError {
     fn code(&self) -> Code {
         match self {
@@ -169,6 +198,8 @@ impl Coded for BackendError {
             BackendError::Artifact(_) | BackendError::Unsupported { .. } => Code::InvalidArgument,
             BackendError::Run { invalid_input: true, .. } => Code::InvalidArgument,
             BackendError::Run { .. } => Code::Internal,
+            // Another server may have a device that works.
+            BackendError::Device { .. } => Code::Unavailable,
             BackendError::Interrupted => Code::Cancelled,
         }
     }
@@ -177,6 +208,12 @@ impl Coded for BackendError {
         match self {
             BackendError::Run { invalid_input: true, .. } => "the model refused its inputs".to_owned(),
             BackendError::Run { .. } => "the model failed on this input".to_owned(),
+            BackendError::Device { fault: DeviceFault::Full, .. } => {
+                "the device has no memory left for this; try again later, or with fewer rows".to_owned()
+            }
+            BackendError::Device { fault: DeviceFault::Lost, .. } => {
+                "the device is lost until this server is started anew".to_owned()
+            }
             other => other.to_string(),
         }
     }

@@ -16,7 +16,7 @@ use super::gather::{Staging, check_rows, scatter};
 use super::policy::{Limits, filled};
 use super::ticket::{Outcome, Promise};
 use super::{Reply, SchedulerError};
-use crate::backend::{BackendError, Instance, Interrupt, Model, Output};
+use crate::backend::{BackendError, DeviceFault, Instance, Interrupt, Model, Output};
 use crate::infer::Timing;
 
 /// One instance with its staging memory.
@@ -134,9 +134,13 @@ impl Executor {
             }
             match self.attempt(range.clone(), taken_at, report) {
                 Ok(()) => report.clean |= report.runs == 1,
-                // One job's rows may be why the model fails, or gives other rows than it was given.
+                // One job's rows may be why the model fails, or gives other rows than it was given; a device may have memory
+                // for fewer.
                 Err(
-                    SchedulerError::Backend(BackendError::Run { .. }) | SchedulerError::OutputRows { .. },
+                    SchedulerError::Backend(
+                        BackendError::Run { .. } | BackendError::Device { fault: DeviceFault::Full, .. },
+                    )
+                    | SchedulerError::OutputRows { .. },
                 ) if range.len() > 1 => {
                     let middle = range.start + range.len() / 2;
                     ranges.push(middle..range.end);

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::catalog::Catalog;
 use super::error::shorten;
@@ -38,6 +39,8 @@ pub struct Engine {
     gate: Gate,
     /// The operator is about to stop the server.
     is_leaving: AtomicBool,
+    /// A device does nothing more for this process.
+    device_lost: watch::Sender<bool>,
     /// The families of metrics.
     pub(super) metrics: ServingMetrics,
     /// What happens to models.
@@ -59,6 +62,7 @@ impl Engine {
             catalog: Arc::default(),
             gate: Gate::default(),
             is_leaving: AtomicBool::new(false),
+            device_lost: watch::Sender::new(false),
             metrics: ServingMetrics::register(registry)?,
             events: EventBus::new(),
             taps: Arc::default(),
@@ -90,6 +94,9 @@ impl Engine {
             }
             Err(error) => {
                 measured.failed(error.code());
+                if error.is_device_lost() {
+                    self.lose_device(&error);
+                }
                 Err(error)
             }
         }
@@ -105,14 +112,32 @@ impl Engine {
         self.metrics.unrouted(protocol, code);
     }
 
-    /// Whether the process works at all.
+    /// Whether the process works: only another can use a device that is lost.
     pub fn is_live(&self) -> bool {
-        true
+        !*self.device_lost.borrow()
     }
 
     /// Whether every model that must be served is, and the server is not draining.
     pub fn is_ready(&self) -> bool {
-        self.catalog.is_ready() && !self.gate.is_closed() && !self.is_leaving.load(Ordering::SeqCst)
+        self.catalog.is_ready()
+            && self.is_live()
+            && !self.gate.is_closed()
+            && !self.is_leaving.load(Ordering::SeqCst)
+    }
+
+    /// Waits until a device is lost. Other models are served until the process ends, which should be soon.
+    pub async fn device_lost(&self) {
+        // The sender is this engine's, so there is no error.
+        self.device_lost.subscribe().wait_for(|is_lost| *is_lost).await.ok();
+    }
+
+    /// Is live and ready no more.
+    #[cold]
+    pub(super) fn lose_device(&self, error: &dyn std::error::Error) {
+        if !self.device_lost.send_replace(true) {
+            tracing::error!(%error, "a device is lost until this process is started anew");
+            self.decide_ready();
+        }
     }
 
     /// Is ready no more, and answers as before: load balancers look away before the doors close.

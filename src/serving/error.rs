@@ -140,6 +140,13 @@ pub enum EngineError {
     Scheduler(#[from] SchedulerError),
 }
 
+impl EngineError {
+    /// Whether the device of the model does nothing more for this process.
+    pub(super) fn is_device_lost(&self) -> bool {
+        matches!(self, EngineError::Scheduler(SchedulerError::Backend(error)) if error.is_device_lost())
+    }
+}
+
 impl Coded for EngineError {
     fn code(&self) -> Code {
         match self {

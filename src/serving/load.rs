@@ -56,6 +56,11 @@ pub(super) enum LoadError {
 }
 
 impl LoadError {
+    /// Whether a device does nothing more for this process.
+    pub(super) fn is_device_lost(&self) -> bool {
+        matches!(self, LoadError::Backend(error) if error.is_device_lost())
+    }
+
     /// The reason that clients see in the index.
     pub(super) fn public_message(&self) -> String {
         match self {

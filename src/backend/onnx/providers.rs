@@ -5,6 +5,7 @@ use ort::ep::{ArbitrarilyConfigurableExecutionProvider, CUDA, ExecutionProvider}
 use ort::session::builder::SessionBuilder;
 
 use super::super::{BackendError, OpenOptions};
+use super::error::of_device;
 use crate::model::config::Provider;
 
 /// Adds the provider that `options` ask for.
@@ -39,9 +40,10 @@ fn add_cuda(builder: SessionBuilder, options: &OpenOptions) -> Result<SessionBui
         }
         provider = provider.with_arbitrary_config(name, value);
     }
-    builder
-        .with_execution_providers([provider.build().error_on_failure()])
-        .map_err(|error| unusable(Provider::Cuda, explain(error.message())))
+    builder.with_execution_providers([provider.build().error_on_failure()]).map_err(|error| {
+        let message = error.message();
+        of_device(message).unwrap_or_else(|| unusable(Provider::Cuda, explain(message)))
+    })
 }
 
 fn unusable(provider: Provider, reason: String) -> BackendError {

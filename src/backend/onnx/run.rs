@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::super::{BackendError, Input, InputData, Instance, Interrupt, Output};
-use super::error::{invalid_input, invalid_output, of_run};
+use super::error::{invalid_input, invalid_output, of_device, of_run};
 use super::pinned::PinnedMemory;
 use super::pool::SessionPool;
 use super::value::{InputValue, Value, into_output, is_aligned, take};
@@ -174,7 +174,23 @@ impl OnnxInstance {
                 .collect::<Option<_>>()
                 .ok_or_else(|| invalid_output("the model gave no value for an output".to_owned())),
             Err(_) if was_interrupted => Err(BackendError::Interrupted),
-            Err(error) => Err(of_run(&error)),
+            Err(error) => Err(self.meaning(&error)),
+        }
+    }
+}
+
+impl OnnxInstance {
+    /// What a run's error means. On a device it may say nothing of the input.
+    fn meaning(&self, error: &ort::Error) -> BackendError {
+        match &self.sessions {
+            Sessions::Pooled(_) => match of_device(error.message()) {
+                Some(of_device) => {
+                    tracing::warn!(error = error.message(), "the device failed a run");
+                    of_device
+                }
+                None => of_run(error),
+            },
+            Sessions::Shared(_) => of_run(error),
         }
     }
 }

@@ -13,6 +13,7 @@ use ort::value::{Outlet, TensorElementType, ValueType};
 
 use super::super::{Artifact, BackendError, Instance, Model, OpenOptions};
 use super::environment::Runtime;
+use super::error::of_device;
 use super::pinned::PinnedMemory;
 use super::pool::SessionPool;
 use super::run::{OnnxInstance, RunnableSession, Sessions, node_counts};
@@ -116,9 +117,19 @@ fn build(runtime: &Runtime, path: &Path, options: &OpenOptions) -> Result<Sessio
     let made = catch_unwind(AssertUnwindSafe(|| builder.commit_from_file(path)));
     match made {
         Ok(Ok(session)) => Ok(session),
-        Ok(Err(error)) => Err(BackendError::Artifact(without_path(error.message(), path))),
+        Ok(Err(error)) => Err(of_opening(error.message(), path, options)),
         Err(_) => Err(BackendError::Artifact("an input or output has a type that is not known".to_owned())),
     }
+}
+
+/// Why a file was not opened, which may be the device's doing.
+fn of_opening(message: &str, path: &Path, options: &OpenOptions) -> BackendError {
+    let message = without_path(message, path);
+    let of_device = match options.runtime.provider {
+        Provider::Cuda => of_device(&message),
+        Provider::Cpu => None,
+    };
+    of_device.unwrap_or(BackendError::Artifact(message))
 }
 
 fn builder(runtime: &Runtime, path: &Path, options: &OpenOptions) -> Result<SessionBuilder, ort::Error> {

@@ -19,7 +19,7 @@ use super::sample::SampleRun;
 use super::verdict::Verdict;
 
 /// Changes when the experiments or the meaning of a verdict change.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// A verdict file is a few hundred bytes, with a sample run at most 3 MiB; whatever is longer is none.
 const FILE_LEN_MAX: u64 = 8 << 20;
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
+use super::super::BackendError;
 use super::super::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings};
-use super::exercise::{Meter, exercise};
+use super::exercise::{Host, exercise};
 use super::protocol::{Answer, Hello, Request};
 
 /// How long a child that is idle has to end by itself when its parent is gone.
@@ -49,13 +50,22 @@ fn serve() -> Result<(), String> {
             say(&Answer::Progress(progress.clone())).ok();
         };
         forget_peak();
-        let meter = Meter { resident: resident_bytes, peak: peak_bytes };
-        let verdict = exercise(&backend, &request.into_subject(), meter, &mut announce);
+        let host = Host { resident: resident_bytes, peak: peak_bytes, give_up };
+        let verdict = exercise(&backend, &request.into_subject(), host, &mut announce);
         // What this model left in the arena must not count for the next.
         runtime.shrink_arena().ok();
         say(&Answer::Done(verdict)).map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// Tells the parent that the device is lost, and waits to be ended.
+fn give_up(error: &BackendError) {
+    if say(&Answer::Lost(error.to_string())).is_ok() {
+        loop {
+            std::thread::park();
+        }
+    }
 }
 
 /// The lines of standard input, read on a thread of their own: it alone can notice the parent's end while a model hangs.

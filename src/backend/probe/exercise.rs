@@ -2,9 +2,12 @@
 //!
 //! Each is announced before it starts, with all that is known so far, because any of them may be the process's last.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::{Artifact, Backend, BackendError, Input, Instance, OpenOptions, Output};
+use super::super::{
+    Artifact, Backend, BackendError, DeviceFault, Input, Instance, Interrupt, OpenOptions, Output,
+};
 use super::compare::{difference, has_nan, rows};
 use super::protocol::{Progress, Stage};
 use super::sample::{SampleOutcome, SampleRun, run_given, run_made};
@@ -29,13 +32,15 @@ pub struct ProbeSubject {
     pub sample: SampleRun,
 }
 
-/// How many bytes the process holds.
+/// What the process that experiments knows of itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Meter {
-    /// Now.
+pub(super) struct Host {
+    /// How many bytes it holds now.
     pub(super) resident: fn() -> u64,
     /// At the most, since the model came.
     pub(super) peak: fn() -> u64,
+    /// Ends it, because its device is lost: what came after would say nothing of the model.
+    pub(super) give_up: fn(&BackendError),
 }
 
 /// How long repeated runs go on for. The first of each kind is always done.
@@ -50,26 +55,30 @@ const APART_TIME: Duration = Duration::from_millis(100);
 pub(super) fn exercise(
     backend: &dyn Backend,
     subject: &ProbeSubject,
-    meter: Meter,
+    host: Host,
     announce: &mut dyn FnMut(&Progress),
 ) -> Verdict {
     let mut verdict = Verdict::new();
-    let before = (meter.resident)();
+    let before = (host.resident)();
     announce(&Progress { stage: Stage::Load, so_far: verdict.clone() });
     let started = Instant::now();
     let opened = backend.open(&subject.artifact, &subject.options);
     let opened = opened.and_then(|model| model.instance().map(|instance| (model, instance)));
-    let (model, mut instance) = match opened {
+    let (model, instance) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            verdict.refuse(error.to_string());
+            if error.is_device_lost() {
+                (host.give_up)(&error);
+            }
+            verdict.refuse(error.to_string(), error.is_of_the_moment());
             return verdict;
         }
     };
+    let mut instance = OnDevice { instance, give_up: host.give_up, was_full: false };
     verdict.load_time = started.elapsed();
     verdict.inputs = model.signature().inputs.iter().map(SeenTensor::of).collect();
     verdict.outputs = model.signature().outputs.iter().map(SeenTensor::of).collect();
-    let mut bench = Bench::new(subject, model.signature(), &mut *instance, announce);
+    let mut bench = Bench::new(subject, model.signature(), &mut instance, announce);
     bench.settles = model.pays_for_new_shapes();
     bench.find_inputs(&mut verdict);
     if verdict.exercised == Exercised::Yes {
@@ -78,14 +87,40 @@ pub(super) fn exercise(
     }
     // A process that had room left needs no more for a small model, so the file's size is the least it counts for.
     let file_bytes = std::fs::metadata(&subject.artifact.path).map_or(0, |metadata| metadata.len());
-    verdict.memory_bytes = (meter.resident)().saturating_sub(before).max(file_bytes);
-    verdict.peak_bytes = (meter.peak)().saturating_sub(before).max(verdict.memory_bytes);
+    verdict.memory_bytes = (host.resident)().saturating_sub(before).max(file_bytes);
+    verdict.peak_bytes = (host.peak)().saturating_sub(before).max(verdict.memory_bytes);
     // After the measurements, which it would disturb, and before the experiment that some models do not survive.
     bench.run_sample(&mut verdict);
     if verdict.exercised == Exercised::Yes && subject.try_zero {
         bench.try_zero(&mut verdict);
     }
+    verdict.is_of_the_moment = instance.was_full;
     verdict
+}
+
+/// An instance on a device that may fail it, which is not to be held against the model.
+struct OnDevice {
+    instance: Box<dyn Instance>,
+    give_up: fn(&BackendError),
+    /// Whether the device had no memory for a run: another time it may have.
+    was_full: bool,
+}
+
+impl Instance for OnDevice {
+    fn run(&mut self, inputs: &[Option<Input<'_>>]) -> Result<Vec<Output>, BackendError> {
+        let ran = self.instance.run(inputs);
+        if let Err(error @ BackendError::Device { fault, .. }) = &ran {
+            match fault {
+                DeviceFault::Full => self.was_full = true,
+                DeviceFault::Lost => (self.give_up)(error),
+            }
+        }
+        ran
+    }
+
+    fn interrupter(&self) -> Arc<dyn Interrupt> {
+        self.instance.interrupter()
+    }
 }
 
 /// One model on the bench.
@@ -97,6 +132,8 @@ struct Bench<'a> {
     output_names: Vec<&'a str>,
     /// Whether the first run of a batch size says nothing of the next.
     settles: bool,
+    /// Why two rows together, or one, did not run.
+    refused_two: Option<String>,
 }
 
 impl<'a> Bench<'a> {
@@ -109,7 +146,7 @@ impl<'a> Bench<'a> {
         let batched = signature.has_batch_candidate();
         let plan = Plan { signature, batched, size: SIZES[0], style: Style::Plain, zero: None };
         let output_names = signature.outputs.iter().map(|spec| &*spec.name).collect();
-        Bench { subject, instance, announce, plan, output_names, settles: false }
+        Bench { subject, instance, announce, plan, output_names, settles: false, refused_two: None }
     }
 
     fn run(&mut self, plan: &Plan<'_>, rows: &[u64]) -> Result<Vec<Output>, BackendError> {
@@ -171,35 +208,37 @@ impl<'a> Bench<'a> {
             }
             loop {
                 self.announce(Stage::Run { rows }, verdict);
-                if let Some(fastest) = self.fastest(&plan, &seeds(rows)) {
-                    verdict.run_times.push((rows, fastest));
-                    break;
+                match self.fastest(&plan, &seeds(rows)) {
+                    Ok(fastest) => {
+                        verdict.run_times.push((rows, fastest));
+                        break;
+                    }
+                    Err(error) if rows <= 2 => {
+                        self.refused_two = Some(error.to_string());
+                        break;
+                    }
+                    Err(_) => rows /= 2,
                 }
-                if rows <= 2 {
-                    break;
-                }
-                rows /= 2;
             }
         }
         verdict.run_times.dedup_by_key(|(rows, _)| *rows);
     }
 
-    fn fastest(&mut self, plan: &Plan<'_>, rows: &[u64]) -> Option<Duration> {
+    fn fastest(&mut self, plan: &Plan<'_>, rows: &[u64]) -> Result<Duration, BackendError> {
         if self.settles {
-            self.run(plan, rows).ok()?;
+            self.run(plan, rows)?;
         }
         let begun = Instant::now();
-        let mut fastest = None;
+        let mut fastest = Duration::MAX;
         for _ in 0..REPEAT_MAX {
             let started = Instant::now();
-            self.run(plan, rows).ok()?;
-            let took = started.elapsed();
-            fastest = Some(fastest.map_or(took, |fastest: Duration| fastest.min(took)));
+            self.run(plan, rows)?;
+            fastest = fastest.min(started.elapsed());
             if begun.elapsed() > REPEAT_TIME {
                 break;
             }
         }
-        fastest
+        Ok(fastest)
     }
 
     /// Runs rows together and apart and compares.
@@ -212,7 +251,8 @@ impl<'a> Bench<'a> {
         self.announce(Stage::Rows, verdict);
         verdict.row_independence = match self.compare_rows(rows_max) {
             Ok(None) if rows_max < 2 && self.subject.rows_max >= 2 => {
-                RowIndependence::Dependent("it does not take two rows together".to_owned())
+                let why = self.refused_two.as_deref().unwrap_or("they were not tried");
+                RowIndependence::Dependent(format!("it does not take two rows together: {why}"))
             }
             Ok(None) => RowIndependence::Independent { rows_max },
             Ok(Some(why)) => RowIndependence::Dependent(why),

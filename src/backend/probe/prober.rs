@@ -138,6 +138,10 @@ impl Prober {
                 let how = format!("it did not end within {:?}", limits.wall);
                 Ok(fallen(last, &how, None, log_tail, true))
             }
+            // Not kept: the device may have failed by itself.
+            Ending::Lost { last, why, log_tail } => {
+                Ok(fallen(last, &format!("it lost the device ({why})"), None, log_tail, true))
+            }
             Ending::Died { last, signal, log_tail } => {
                 let (how, retriable) = match signal {
                     Some(SIGXCPU) => (format!("it took more than {:?} of CPU time", limits.cpu), true),

@@ -44,6 +44,8 @@ pub(super) enum Ending {
     Died { last: Option<Progress>, signal: Option<i32>, log_tail: String },
     /// The child said nothing more in time and was killed; it had come to `last`.
     Hung { last: Option<Progress>, log_tail: String },
+    /// The child had come to `last` when its device was lost, and was ended.
+    Lost { last: Option<Progress>, why: String, log_tail: String },
     /// The child could not work.
     Unusable(String),
 }
@@ -75,6 +77,7 @@ impl ChildProcess {
                 Err(format!("the probe ended at once (signal {signal:?}): {log_tail}"))
             }
             Ending::Hung { .. } => Err("the probe did not start in time".to_owned()),
+            Ending::Lost { why, .. } => Err(why),
         }
     }
 
@@ -113,6 +116,10 @@ impl ChildProcess {
                 Ok(Answer::Ready) => {}
                 Ok(Answer::Progress(progress)) => last = Some(progress),
                 Ok(Answer::Done(verdict)) => return Ending::Done(verdict),
+                Ok(Answer::Lost(why)) => {
+                    self.end();
+                    return Ending::Lost { last, why, log_tail: self.log.escaped() };
+                }
                 Ok(Answer::Unusable(why)) => return Ending::Unusable(why),
                 Err(RecvTimeoutError::Timeout) => {
                     self.end();

@@ -44,6 +44,8 @@ pub(super) enum Answer {
     Progress(Progress),
     /// All are done.
     Done(Verdict),
+    /// The child's device is lost, and the child with it.
+    Lost(String),
     /// The child cannot work at all.
     Unusable(String),
 }

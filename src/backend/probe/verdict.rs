@@ -37,6 +37,8 @@ pub struct Verdict {
     pub output_shapes: Vec<Vec<usize>>,
     /// Whether an output held a NaN.
     pub has_nan: bool,
+    /// Whether a device had no memory for some of it, so that another time may find more.
+    pub is_of_the_moment: bool,
 }
 
 /// An input or output of the opened model.
@@ -86,7 +88,7 @@ pub enum Outcome {
         signal: Option<i32>,
         /// The last lines that the runtime wrote, control characters escaped. May be empty.
         log_tail: String,
-        /// Whether a later try may end otherwise (it ran out of time).
+        /// Whether a later try may end otherwise (it ran out of time, or a library was missing).
         retriable: bool,
     },
 }
@@ -144,6 +146,7 @@ impl Verdict {
             zero_size: ZeroSize::NotApplicable,
             output_shapes: Vec::new(),
             has_nan: false,
+            is_of_the_moment: false,
         }
     }
 
@@ -160,10 +163,10 @@ impl Verdict {
 
     /// Whether asking again would find the same.
     pub(super) fn is_final(&self) -> bool {
-        !matches!(self.outcome, Outcome::Refused { retriable: true, .. })
+        !self.is_of_the_moment && !matches!(self.outcome, Outcome::Refused { retriable: true, .. })
     }
 
-    pub(super) fn refuse(&mut self, reason: String) {
-        self.outcome = Outcome::Refused { reason, signal: None, log_tail: String::new(), retriable: false };
+    pub(super) fn refuse(&mut self, reason: String, retriable: bool) {
+        self.outcome = Outcome::Refused { reason, signal: None, log_tail: String::new(), retriable };
     }
 }

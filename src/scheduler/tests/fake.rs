@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use smallvec::smallvec;
 
-use crate::backend::{BackendError, Input, InputData, Instance, Interrupt, Model, Output};
+use crate::backend::{BackendError, DeviceFault, Input, InputData, Instance, Interrupt, Model, Output};
 use crate::model::{Dim, Signature, TensorSpec};
 use crate::scheduler::{Job, Reply};
 use crate::tensor::{DataType, Shape, Tensor};
@@ -23,6 +23,10 @@ pub(super) const HOLD: u32 = 0xdead_0002;
 pub(super) const HANG: u32 = 0xdead_0003;
 /// A row with this value makes the output lose a row.
 pub(super) const LOSE: u32 = 0xdead_0004;
+/// A row for which the device has memory only when it comes alone.
+pub(super) const WIDE: u32 = 0xdead_0005;
+/// A row that loses the device.
+pub(super) const KILL: u32 = 0xdead_0006;
 
 #[derive(Debug)]
 pub(super) struct FakeModel {
@@ -174,6 +178,13 @@ impl Instance for FakeInstance {
         }
         if rows.contains(&POISON) {
             return Err(BackendError::Run { message: "poison".to_owned(), invalid_input: true });
+        }
+        let failed = |fault| Err(BackendError::Device { fault, message: "CUDA failure".to_owned() });
+        if rows.contains(&WIDE) && rows.len() > 1 {
+            return failed(DeviceFault::Full);
+        }
+        if rows.contains(&KILL) {
+            return failed(DeviceFault::Lost);
         }
         let lost = usize::from(rows.contains(&LOSE));
         let shape = input.shape.with_rows(input.shape.rows().unwrap() - lost).unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use self::fake::{FakeModel, HANG, HOLD, LOSE, PANIC, POISON, job, values, wide_job};
+use self::fake::{FakeModel, HANG, HOLD, KILL, LOSE, PANIC, POISON, WIDE, job, values, wide_job};
 use super::*;
 use crate::backend::BackendError;
 use crate::error::Coded;
@@ -204,6 +204,25 @@ async fn a_row_that_is_lost_fails_its_own_job() {
     let error = first.await.unwrap().unwrap_err();
     assert_eq!(error.to_string(), "output 'y' has 0 rows for 1 rows of input");
     assert_eq!(values(&second.await.unwrap().unwrap()), [2]);
+}
+
+#[tokio::test]
+async fn a_full_device_gets_less_at_a_time_and_a_lost_one_nothing_more() {
+    for (row, runs) in [(WIDE, 3), (KILL, 1)] {
+        let (model, scheduler, holder) = held(8).await;
+        let first = ask_queued(&scheduler, job(&[row]), 1).await;
+        let second = ask_queued(&scheduler, job(&[2]), 2).await;
+        let before = model.shared.runs.load(Ordering::SeqCst);
+        model.open_gate();
+        holder.await.unwrap().unwrap();
+        for (answer, row) in [(first.await.unwrap(), row), (second.await.unwrap(), 2)] {
+            match answer {
+                Ok(reply) => assert_eq!((values(&reply), runs), (vec![row], 3)),
+                Err(error) => assert_eq!((error.code(), runs), (crate::error::Code::Unavailable, 1)),
+            }
+        }
+        assert_eq!(model.shared.runs.load(Ordering::SeqCst) - before, runs);
+    }
 }
 
 #[tokio::test]

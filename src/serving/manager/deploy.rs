@@ -163,7 +163,7 @@ impl Shared {
         settings.parsed.model_file = file.map(str::to_owned);
         settings.parsed.overlay(&from.settings, origin).map_err(defect)?;
         self.loader.load(id, &files, &settings, Some(from)).map_err(|error| {
-            tracing::error!(model = %id, %error, "the version could not be loaded");
+            self.note_failure(id, &error);
             error.public_message()
         })
     }

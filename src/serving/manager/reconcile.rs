@@ -168,11 +168,19 @@ impl Shared {
                 Ok(Loaded { servable, key })
             }
             Err(error) => {
-                tracing::error!(model = %id, %error, "the version could not be loaded");
+                self.note_failure(id, &error);
                 let reason = error.public_message();
                 self.engine.events.send(Event::LoadFailed { id: id.clone(), reason: reason.clone() });
                 Err(Failure { key, reason })
             }
+        }
+    }
+
+    /// Says that a load failed, and takes notice where the device is why.
+    pub(super) fn note_failure(&self, id: &ModelId, error: &LoadError) {
+        tracing::error!(model = %id, %error, "the version could not be loaded");
+        if error.is_device_lost() {
+            self.engine.lose_device(error);
         }
     }
 

@@ -1,4 +1,5 @@
-//! A backend whose model files are one word: a number is what the model adds to its input, `broken` does not open.
+//! A backend whose model files are one word: a number is what the model adds to its input, `broken` does not open, `fatal` loses the
+//! device.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use super::super::examine::{ExamineError, Examiner};
 use super::super::plan::{Findings, Rows};
 use super::super::settings::Settings;
 use crate::backend::{
-    Artifact, Backend, BackendError, Input, InputData, Instance, Interrupt, Model, OpenOptions, Output,
+    Artifact, Backend, BackendError, DeviceFault, Input, InputData, Instance, Interrupt, Model, OpenOptions,
+    Output,
 };
 use crate::model::{Dim, Signature, TensorSpec};
 use crate::tensor::{DataType, Shape};
@@ -84,6 +86,10 @@ impl Backend for FakeBackend {
 
 fn read(path: &Path) -> Result<f32, BackendError> {
     let text = std::fs::read_to_string(path).map_err(|error| BackendError::Artifact(error.to_string()))?;
+    if text == "fatal" {
+        let fault = DeviceFault::Lost;
+        return Err(BackendError::Device { fault, message: "CUDA failure 700".to_owned() });
+    }
     text.trim().parse().map_err(|_| BackendError::Artifact("it is not a number".to_owned()))
 }
 

@@ -51,6 +51,19 @@ async fn at_the_start_an_older_version_stands_in_and_the_hopeless_are_not_ready(
 }
 
 #[tokio::test]
+async fn with_a_lost_device_the_others_are_served_until_the_process_ends() {
+    let files = [("a/1/model.onnx", "1"), ("b/1/model.onnx", "2")];
+    let house = House::open(ModelControl::Explicit, &files).await;
+    house.load("a").await.unwrap();
+    assert!(house.engine.is_live() && house.engine.is_ready());
+    house.write("a/2/model.onnx", "fatal");
+    house.load("a").await.unwrap_err();
+    house.engine.device_lost().await;
+    assert!(!house.engine.is_live() && !house.engine.is_ready());
+    assert_eq!(house.ask("a", "").await.unwrap(), (1.0, 1));
+}
+
+#[tokio::test]
 async fn a_version_changed_in_place_is_swapped_and_the_unchanged_is_not() {
     let house = House::open(ModelControl::Explicit, &[("m/1/model.onnx", "10")]).await;
     house.load("m").await.unwrap();
