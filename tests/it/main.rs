@@ -8,6 +8,8 @@ mod capture;
 mod capture_served;
 mod cli;
 mod clients;
+#[cfg(target_arch = "x86_64")]
+mod cuda;
 mod documents;
 mod drain;
 mod drift_cli;
