@@ -63,10 +63,20 @@ impl<S> SessionPool<S> {
         self.by_shapes
     }
 
-    /// Allows `count` sessions.
-    pub(super) fn allow(&self, count: usize) {
+    /// Allows `count` sessions, and opens them, so that no run has to. Where that fails, those that there are must do.
+    pub(super) fn keep(&self, count: usize) {
         let mut state = self.state.lock();
         state.count_max = state.count_max.max(count);
+        while state.count < state.count_max {
+            state.count += 1;
+            drop(state);
+            let opened = (self.open)();
+            state = self.state.lock();
+            match opened {
+                Ok(session) => state.idle.push(Idle { session: Arc::new(session), shapes: None }),
+                Err(error) => state.give_up(&error),
+            }
+        }
     }
 
     /// A session for a run of `inputs`.
@@ -97,17 +107,21 @@ impl<S> SessionPool<S> {
             Ok(session) => Ok(lease(Arc::new(session))),
             Err(error) => {
                 let mut state = self.state.lock();
-                state.count -= 1;
-                state.count_max = state.count.max(1);
-                let session = state.longest_idle().ok_or_else(|| error.clone())?;
-                tracing::warn!(%error, sessions = state.count, "no further session for another shape");
-                Ok(lease(session))
+                state.give_up(&error);
+                state.longest_idle().map(lease).ok_or(error)
             }
         }
     }
 }
 
 impl<S> State<S> {
+    /// Counts a session out that could not be opened, and asks for no other.
+    fn give_up(&mut self, error: &BackendError) {
+        self.count -= 1;
+        self.count_max = self.count.max(1);
+        tracing::warn!(%error, sessions = self.count, "no further session; runs of new shapes will be slower");
+    }
+
     fn fitting(&mut self, shapes: &Shapes) -> Option<Arc<S>> {
         let same = |idle: &Idle<S>| idle.shapes.as_ref() == Some(shapes);
         let position = self
@@ -173,11 +187,18 @@ mod tests {
     #[test]
     fn a_session_keeps_to_its_shape_as_long_as_there_may_be_another() {
         let pool = pool(true, 9);
-        pool.allow(3);
+        pool.keep(3);
         assert_eq!([1, 2, 4, 1, 2, 4].map(|rows| run(&pool, rows)), [0, 1, 2, 0, 1, 2]);
         // A fourth shape takes the one that has waited longest.
         assert_eq!([1, 8, 1, 8].map(|rows| run(&pool, rows)), [0, 1, 0, 1]);
         assert_eq!(run(&pool, 2), 2);
+    }
+
+    #[test]
+    fn what_is_kept_is_opened_at_once() {
+        let pool = pool(true, 9);
+        pool.keep(3);
+        assert_eq!(pool.state.lock().idle.iter().map(|idle| *idle.session).collect::<Vec<_>>(), [0, 1, 2]);
     }
 
     #[test]
@@ -194,14 +215,14 @@ mod tests {
     #[test]
     fn without_shapes_one_session_is_enough() {
         let pool = pool(false, 9);
-        pool.allow(3);
+        pool.keep(3);
         assert_eq!([1, 2, 4].map(|rows| run(&pool, rows)), [0; 3]);
     }
 
     #[test]
     fn what_cannot_be_opened_is_done_without() {
         let pool = pool(true, 2);
-        pool.allow(5);
+        pool.keep(5);
         assert_eq!([1, 2, 4, 8].map(|rows| run(&pool, rows)), [0, 1, 0, 1]);
         let (_first, _second) = (take(&pool, 4).unwrap(), take(&pool, 8).unwrap());
         assert_eq!(take(&pool, 1).map(|_| ()).unwrap_err().to_string(), "ONNX Runtime: no memory");

@@ -90,7 +90,7 @@ impl Model for OnnxModel {
 
     fn keep_shapes(&self, shapes: usize) {
         if let Sessions::Pooled(pool) = &self.sessions {
-            pool.allow(shapes);
+            pool.keep(shapes);
         }
     }
 }
