@@ -209,7 +209,7 @@ impl Coded for BackendError {
             BackendError::Run { invalid_input: true, .. } => "the model refused its inputs".to_owned(),
             BackendError::Run { .. } => "the model failed on this input".to_owned(),
             BackendError::Device { fault: DeviceFault::Full, .. } => {
-                "the device has no memory left for this; try again later, or with fewer rows".to_owned()
+                "the device has no memory left for this".to_owned()
             }
             BackendError::Device { fault: DeviceFault::Lost, .. } => {
                 "the device is lost until this server is started anew".to_owned()

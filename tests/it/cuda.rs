@@ -321,13 +321,34 @@ fn a_full_device_refuses_what_is_too_large_and_nothing_else() {
     for _ in 0..2 {
         let (status, answer) = ask(&server, "wide", [1, large.len()], &large);
         let error = answer["error"].as_str().unwrap();
-        assert!(status == 503 && error.starts_with("the device has no memory left for this"), "{answer}");
+        assert_eq!((status, error), (503, "the device has no memory left for this"));
         assert_eq!(ask(&server, "wide", [1, 1], &[4.0]).1["outputs"][0]["data"], json!([4.0]));
     }
     let (status, _) = get(&server.http, "/v2/health/ready").unwrap();
     assert_eq!(status, 200, "it is no reason to stop");
     device.order(&server, "bytes_max", 0);
     assert_eq!(ask(&server, "wide", [1, large.len()], &large).0, 200);
+}
+
+#[test]
+#[ignore = "fetches the CUDA build of ONNX Runtime; .ci/run asks for it"]
+fn a_version_without_room_leaves_the_old_one_serving() {
+    let Some(device) = Device::new() else { return };
+    let repository = device.repository("tiny", &tiny());
+    let server = device.serve(&repository, &["--model-control", "explicit"]);
+    let served = || ask(&server, "tiny", [1, 16], &rows(1, 0)).1["model_version"].clone();
+    let load = || post(&server.http, "/v2/repository/models/tiny/load", "", b"{}").unwrap();
+    assert_eq!(served(), "1");
+    std::fs::create_dir(repository.join("tiny/2")).unwrap();
+    // The same model with a note (`doc_string`), so that it is another file.
+    let other = [tiny(), vec![0x32, 1, b'2']].concat();
+    std::fs::write(repository.join("tiny/2/model.onnx"), other).unwrap();
+    device.order(&server, "bytes_max", device.report(&server)["bytes_used"]);
+    let (status, body) = load();
+    assert!(status == 400 && body.contains("version 2: the device has no memory left for this"), "{body}");
+    assert_eq!(served(), "1");
+    device.order(&server, "bytes_max", 0);
+    assert_eq!((load().0, served()), (200, "2".into()));
 }
 
 #[test]
