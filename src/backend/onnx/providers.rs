@@ -50,17 +50,23 @@ fn unusable(provider: Provider, reason: String) -> BackendError {
     BackendError::Provider { provider: provider.as_str(), reason }
 }
 
-/// The runtime's text, or the one missing library where it is about that.
+/// The runtime's text without the places in its source: the one missing library, CUDA's answer, or what it says of an
+/// option.
 fn explain(message: &str) -> String {
     let missing = message
         .split_once(": cannot open shared object file")
         .and_then(|(before, _)| before.rsplit([' ', ':']).next())
         .map(|path| path.rsplit('/').next().unwrap_or(path))
         .filter(|library| library.contains(".so"));
-    match missing {
-        Some(library) => format!("the shared library {library} is missing"),
-        None => message.to_owned(),
+    if let Some(library) = missing {
+        return format!("the shared library {library} is missing");
     }
+    if let Some(answer) = message.find("CUDA failure ").and_then(|start| message.get(start..)) {
+        return answer.split(" ; ").next().unwrap_or(answer).to_owned();
+    }
+    let of_option =
+        message.split_once("provider_options_utils.h").and_then(|(_, rest)| rest.split_once(" Parse "));
+    of_option.map_or(message, |(_, text)| text).trim().to_owned()
 }
 
 #[cfg(test)]
@@ -82,6 +88,20 @@ mod tests {
             "/opt/ort/libonnxruntime_providers_shared.so: cannot open shared object file: No such file",
             "the shared library libonnxruntime_providers_shared.so is missing",
         );
+    }
+
+    #[test]
+    fn places_in_the_source_are_left_out() {
+        let place = "/onnxruntime_src/x.cc:63 static X::F(const Y&) [ONNXRuntimeError] : 1 : FAIL : \
+                     provider_options_utils.h:187 Parse ";
+        let device = format!(
+            "{place}Failed to parse provider option \"device_id\": CUDA failure 35: CUDA driver version is insufficient for \
+             CUDA runtime version ; GPU=-1 ; hostname=h ; "
+        );
+        check(&device, "CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version");
+        let option = format!("{place}Unknown provider option: \"gpu_mem_limi\".\n");
+        check(&option, "Unknown provider option: \"gpu_mem_limi\".");
         check("CUDA failure 100: no CUDA-capable device", "CUDA failure 100: no CUDA-capable device");
+        check("something else", "something else");
     }
 }
