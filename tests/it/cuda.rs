@@ -378,6 +378,27 @@ fn a_lost_device_ends_the_server_after_it_has_drained() {
 
 #[test]
 #[ignore = "fetches the CUDA build of ONNX Runtime; .ci/run asks for it"]
+fn settings_that_the_provider_refuses_are_named() {
+    let Some(device) = Device::new() else { return };
+    let repository = device.repository("tiny", &tiny());
+    for (settings, expected) in [
+        ("[instances]\ndevice = 1", "Invalid device ID: 1, must be between 0 (inclusive) and 1 (exclusive)."),
+        ("[runtime.provider_options]\ngpu_mem_limi = \"1\"", "Unknown provider option: \"gpu_mem_limi\"."),
+        ("[runtime.provider_options]\nenable_cuda_graph = \"1\"", "needs inputs at fixed addresses"),
+        (
+            "[runtime.provider_options]\ngpu_mem_limit = \"33554432\"\nuse_tf32 = \"0\"",
+            "tiny version 1: can be served",
+        ),
+    ] {
+        let text = format!("[runtime]\nprovider = \"cuda\"\n{settings}\n");
+        std::fs::write(repository.join("tiny/model.toml"), text).unwrap();
+        let (_, text) = device.check(&repository, &[]);
+        assert!(text.contains(expected), "{settings}: {text}");
+    }
+}
+
+#[test]
+#[ignore = "fetches the CUDA build of ONNX Runtime; .ci/run asks for it"]
 fn what_the_device_did_is_not_held_against_the_model() {
     let Some(device) = Device::new() else { return };
     let repository = device.repository("tiny", &tiny());
