@@ -18,7 +18,7 @@ use super::cli::say;
 use super::config::{Config, ProbeOptions, RuntimeOptions, ServerConfig};
 use super::delivery::Delivery;
 use super::follow::{announce, attach_registry, make_intake, start_follower};
-use super::housekeeping::give_memory_back;
+use super::housekeeping::{give_arena_back, give_heap_back};
 use super::log::Logs;
 use super::monitoring::Watch;
 use super::reload::look_after;
@@ -133,9 +133,10 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     }
     let addresses = listeners.addresses(config.tls.as_ref());
     let runtime = start_runtime(&config.runtime)?;
-    tokio::spawn(give_memory_back(Arc::clone(&runtime)));
+    tokio::spawn(give_arena_back(Arc::clone(&runtime)));
     tokio::spawn(look_after(files, register_reloads(&metrics)?));
     let engine = Arc::new(Engine::new(&metrics)?);
+    tokio::spawn(give_heap_back(engine.events().subscribe()));
     let (announcer, announcements) = announcements();
     let watch = Watch::start(&config, &engine, &metrics, announcer.clone())?;
     let intake = make_intake(&config, &runtime);

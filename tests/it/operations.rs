@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::support::{Server, get, post, root};
+use crate::onnx_file;
+use crate::support::{Server, get, post, root, until};
 
 fn golden(model: &str, version: &str) -> Value {
     let path = root().join("models").join(model).join(version).join("golden.json");
@@ -181,4 +182,54 @@ fn a_bad_row_fails_alone_in_a_batch_of_many() {
     let of_model = |name: &str| server.metric(&format!(r#"{name}{{model="lookup",version="1"}}"#));
     assert_eq!((of_model("weir_batches_total"), of_model("weir_rows_total")), (1.0, ROWS as f64));
     assert_eq!(server.stop().0, Some(0));
+}
+
+/// Resident bytes of a process.
+fn resident(pid: u32) -> u64 {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// A chain of products with weights of `len` MiB in pieces of 1 MiB, as real models have them.
+fn heavy(len: usize) -> Vec<u8> {
+    use onnx_file::{
+        D::{N, S},
+        FLOAT, floats, node, value,
+    };
+    let name = |index: usize| if index == len { "y".to_owned() } else { format!("x{index}") };
+    let node = |index: usize| {
+        let weights = format!("w{index}");
+        node("MatMul", &[&name(index), &weights], &[&name(index + 1)], &[])
+    };
+    let weights = |index: usize| floats(&format!("w{index}"), &[512, 512], &vec![1e-3; 512 * 512]);
+    onnx_file::model(
+        &(0..len).map(node).collect::<Vec<_>>(),
+        &[value("x0", FLOAT, &[S("batch"), N(512)])],
+        &[value("y", FLOAT, &[S("batch"), N(512)])],
+        &(0..len).map(weights).collect::<Vec<_>>(),
+    )
+}
+
+#[test]
+fn the_memory_of_what_is_unloaded_is_given_back() {
+    const MIB: u64 = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("heavy/1")).unwrap();
+    std::fs::write(folder.path().join("heavy/1/model.onnx"), heavy(64)).unwrap();
+    let server = Server::start(&[folder.path().as_os_str(), "--model-control".as_ref(), "explicit".as_ref()]);
+    let change = |verb: &str| {
+        let path = format!("/v2/repository/models/heavy/{verb}");
+        let (status, body) = post(&server.http, &path, "", b"{}").unwrap();
+        assert_eq!(status, 200, "{body}");
+    };
+    let mut loaded = resident(server.pid());
+    assert!(loaded > 64 * MIB);
+    for _ in 0..3 {
+        change("unload");
+        until("what was unloaded is given back", || resident(server.pid()) + 50 * MIB < loaded);
+        change("load");
+        loaded = resident(server.pid());
+    }
+    // What loading itself has left behind is given back as well: weights twice over, and the file.
+    until("only the model is left", || resident(server.pid()) < 64 * MIB + 64 * MIB);
 }

@@ -62,8 +62,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
 /// The files that may hold `unsafe`, and no others.
 const UNSAFE_FILES: &[&str] = &[
     "src/backend/onnx/arena.rs",
+    "src/backend/onnx/process.rs",
     "src/backend/onnx/run.rs",
-    "src/backend/onnx/telemetry.rs",
     "src/backend/onnx/value.rs",
 ];
 

@@ -3,7 +3,7 @@
 //! ```text
 //! library      finds libonnxruntime.so: the embedded one, unpacked to memory, or a path
 //! environment  the one ONNX Runtime of the process: log, memory cap, version
-//! telemetry    switches ONNX Runtime's reports to its maker off
+//! process      what it does to the process: reports to its maker, memory that stays
 //! precheck     reads the file before ONNX Runtime does
 //! session      settings -> session, and its signature
 //! pool         which session runs a batch, where each runs one at a time
@@ -13,7 +13,7 @@
 //! value        tensors in and out
 //! ```
 //!
-//! `unsafe` stands in `arena`, `run`, `telemetry` and `value` only. This backend trusts its files no more than ONNX Runtime does:
+//! `unsafe` stands in `arena`, `process`, `run` and `value` only. This backend trusts its files no more than ONNX Runtime does:
 //! an unknown file is opened in a child process first (`backend::probe`).
 
 mod arena;
@@ -24,16 +24,16 @@ mod library;
 mod pinned;
 mod pool;
 pub mod precheck;
+mod process;
 mod providers;
 mod run;
 mod session;
-mod telemetry;
 mod value;
 
 pub use self::arena::ArenaUsage;
 pub use self::environment::{Runtime, RuntimeLog, RuntimeSettings};
 pub use self::library::LibrarySource;
-pub use self::telemetry::{TELEMETRY_SWITCH, switch_telemetry_off};
+pub use self::process::{TELEMETRY_SWITCH, switch_telemetry_off, trim_heap};
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
 use super::super::BackendError;
-use super::super::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings};
+use super::super::onnx::{LibrarySource, OnnxBackend, Runtime, RuntimeLog, RuntimeSettings, trim_heap};
 use super::exercise::{Host, exercise};
 use super::protocol::{Answer, Hello, Request};
 
@@ -128,7 +128,9 @@ fn cpu_seconds() -> u64 {
     ticks / rustix::param::clock_ticks_per_second().max(1) + 1
 }
 
+/// What is resident, without what was freed and not given back.
 fn resident_bytes() -> u64 {
+    trim_heap();
     statm(1)
 }
 
