@@ -138,9 +138,11 @@ impl Prober {
                 let how = format!("it did not end within {:?}", limits.wall);
                 Ok(fallen(last, &how, None, log_tail, true))
             }
-            // Not kept: the device may have failed by itself.
             Ending::Lost { last, why, log_tail } => {
-                Ok(fallen(last, &format!("it lost the device ({why})"), None, log_tail, true))
+                let mut verdict = fallen(last, &format!("it lost the device ({why})"), None, log_tail, true);
+                // The device may have failed by itself.
+                verdict.is_of_the_moment = true;
+                Ok(verdict)
             }
             Ending::Died { last, signal, log_tail } => {
                 let (how, retriable) = match signal {

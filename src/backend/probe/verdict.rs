@@ -37,7 +37,7 @@ pub struct Verdict {
     pub output_shapes: Vec<Vec<usize>>,
     /// Whether an output held a NaN.
     pub has_nan: bool,
-    /// Whether a device had no memory for some of it, so that another time may find more.
+    /// Whether a device had no memory for some of it, or was lost, so that another time may find more.
     pub is_of_the_moment: bool,
 }
 
