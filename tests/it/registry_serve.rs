@@ -467,10 +467,12 @@ fn what_becomes_of_a_deployment_is_an_event() {
     let house = House::open();
     house.deploy("1");
     let server = house.server("a");
-    house.deploy("3");
-    // Signals are written in the order of what was seen, so the failure is in the log before the next deployment.
     let kind =
         |number| house.runtime.block_on(signals::read(house.registry.store(), "digits", number)).unwrap();
+    // What is served is told a moment after the server is ready; a deployment that comes before would be the first news.
+    until("the first deployment is told", || kind(1).is_some());
+    house.deploy("3");
+    // Signals are written in the order of what was seen, so the failure is in the log before the next deployment.
     until("the failure is told", || kind(2).is_some());
     let rev = house.deploy("2");
     until("the next deployment is told", || kind(3).is_some());
