@@ -11,7 +11,7 @@ LIBRARIES = ("libonnxruntime.so.", "libonnxruntime_providers_cuda.so", "libonnxr
 version, folder = sys.argv[1], pathlib.Path(sys.argv[2])
 folder.mkdir(parents=True, exist_ok=True)
 with tempfile.TemporaryDirectory(dir=folder) as downloads:
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--retries=10"]
     wheel = ["--only-binary=:all:", "--implementation", "cp", "--python-version", "3.12"]
     wheel += ["--platform", "manylinux_2_28_x86_64", f"onnxruntime-gpu=={version}"]
     subprocess.run([*pip, "--dest", downloads, *wheel], check=True)

@@ -70,7 +70,8 @@ pub(super) fn exercise(
             if error.is_device_lost() {
                 (host.give_up)(&error);
             }
-            verdict.refuse(error.to_string(), error.is_of_the_moment());
+            verdict.is_of_the_moment = error.is_of_the_moment();
+            verdict.refuse(error.to_string());
             return verdict;
         }
     };

@@ -101,7 +101,7 @@ impl Prober {
         drop(seat);
         let verdict = self.judge(ending)?;
         if let (Some(cache), Some(key)) = (&self.cache, &key)
-            && verdict.is_final()
+            && !verdict.is_of_the_moment
         {
             cache.put(key, &verdict);
         }
@@ -140,12 +140,12 @@ impl Prober {
             }
             Ending::Lost { last, why, log_tail } => {
                 let mut verdict = fallen(last, &format!("it lost the device ({why})"), None, log_tail, true);
-                // The device may have failed by itself.
+                // Also for a dimension of 0: the device may have failed by itself.
                 verdict.is_of_the_moment = true;
                 Ok(verdict)
             }
             Ending::Died { last, signal, log_tail } => {
-                let (how, retriable) = match signal {
+                let (how, is_of_the_moment) = match signal {
                     Some(SIGXCPU) => (format!("it took more than {:?} of CPU time", limits.cpu), true),
                     Some(SIGKILL) => {
                         ("it was killed by SIGKILL, perhaps for want of memory".to_owned(), true)
@@ -153,7 +153,7 @@ impl Prober {
                     Some(signal) => (format!("it was killed by {}", signal_name(signal)), false),
                     None => ("it ended".to_owned(), false),
                 };
-                Ok(fallen(last, &how, signal, log_tail, retriable))
+                Ok(fallen(last, &how, signal, log_tail, is_of_the_moment))
             }
         }
     }
@@ -173,19 +173,21 @@ fn fallen(
     how: &str,
     signal: Option<i32>,
     log_tail: String,
-    retriable: bool,
+    is_of_the_moment: bool,
 ) -> Verdict {
     let Some(Progress { stage, mut so_far }) = last else {
         let mut verdict = Verdict::new();
         let reason = format!("{how} before loading");
-        verdict.outcome = Outcome::Refused { reason, signal, log_tail, retriable: true };
+        verdict.outcome = Outcome::Refused { reason, signal, log_tail };
+        verdict.is_of_the_moment = true;
         return verdict;
     };
     let reason = format!("{how} while {stage}");
     if let Stage::Zero { .. } = stage {
         so_far.zero_size = ZeroSize::Kills(reason);
     } else {
-        so_far.outcome = Outcome::Refused { reason, signal, log_tail, retriable };
+        so_far.outcome = Outcome::Refused { reason, signal, log_tail };
+        so_far.is_of_the_moment |= is_of_the_moment;
     }
     so_far
 }

@@ -37,7 +37,7 @@ pub struct Verdict {
     pub output_shapes: Vec<Vec<usize>>,
     /// Whether an output held a NaN.
     pub has_nan: bool,
-    /// Whether a device had no memory for some of it, or was lost, so that another time may find more.
+    /// Whether another time may find something else: it ran out of time, a library was missing, a device was full or lost.
     pub is_of_the_moment: bool,
 }
 
@@ -88,8 +88,6 @@ pub enum Outcome {
         signal: Option<i32>,
         /// The last lines that the runtime wrote, control characters escaped. May be empty.
         log_tail: String,
-        /// Whether a later try may end otherwise (it ran out of time, or a library was missing).
-        retriable: bool,
     },
 }
 
@@ -161,12 +159,7 @@ impl Verdict {
         self.outcome == Outcome::Passed
     }
 
-    /// Whether asking again would find the same.
-    pub(super) fn is_final(&self) -> bool {
-        !self.is_of_the_moment && !matches!(self.outcome, Outcome::Refused { retriable: true, .. })
-    }
-
-    pub(super) fn refuse(&mut self, reason: String, retriable: bool) {
-        self.outcome = Outcome::Refused { reason, signal: None, log_tail: String::new(), retriable };
+    pub(super) fn refuse(&mut self, reason: String) {
+        self.outcome = Outcome::Refused { reason, signal: None, log_tail: String::new() };
     }
 }
