@@ -72,7 +72,7 @@ async fn main() -> anyhow::Result<()> {
         all.micros.get(index).copied().unwrap_or_default()
     };
     println!(
-        "{{\"requests_per_second\":{:.0},\"p50_us\":{},\"p99_us\":{},\"requests\":{},\"failed\":{}}}",
+        "{{\"requests_per_second\":{:.2},\"p50_us\":{},\"p99_us\":{},\"requests\":{},\"failed\":{}}}",
         all.micros.len() as f64 / seconds,
         at(0.5),
         at(0.99),

@@ -11,7 +11,6 @@ time moves less than the rate when others use the machine. Needs: cargo build --
 import json
 import os
 import re
-import resource
 import statistics
 import struct
 import subprocess
@@ -72,24 +71,6 @@ def http(address, folder, seconds):
     return requests, float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1))
 
 
-def in_process(model, library, seconds):
-    """Rows per second and CPU microseconds a row by batch size. Loading is measured by a run of no length, and not counted."""
-
-    def run(batch, seconds):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [os.path.join(RELEASE, "examples", "inprocess"), library, model, str(seconds), "1", batch]
-        rate = json.loads(subprocess.check_output(["taskset", "-c", "0", *command], text=True))[batch]
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return rate, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    idle = run(BATCHES[0], 0)[1]
-    found = {}
-    for batch in BATCHES:
-        rate, cpu = run(batch, seconds)
-        found[batch] = rate, (cpu - idle) / (rate * seconds) * 1e6
-    return found
-
-
 def main():
     models, library = sys.argv[1:3]
     rounds, seconds = (int(sys.argv[3]) if len(sys.argv) > 3 else 3), (sys.argv[4] if len(sys.argv) > 4 else "8")
@@ -114,7 +95,7 @@ def main():
     alone, rates, cpu = [], {way: [] for way in ways}, {way: [] for way in ways}
     try:
         for _ in range(rounds):
-            alone.append(in_process(f"{models}/mlp/1/model.onnx", library, float(seconds) / len(BATCHES)))
+            alone.append(compute.in_process(f"{models}/mlp/1/model.onnx", library, float(seconds) / len(BATCHES), BATCHES))
             for way in only:
                 server, rows, ask = ways[way]
                 before = server.cpu_seconds()

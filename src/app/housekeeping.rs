@@ -31,9 +31,8 @@ pub(super) async fn give_heap_back(mut events: Receiver<Event>) {
         tokio::time::sleep(SETTLED_AFTER).await;
         // What has happened meanwhile is looked at with the rest.
         events = events.resubscribe();
-        if tokio::task::spawn_blocking(trim_heap).await.is_err() {
-            return;
-        }
+        // A panic costs one look.
+        tokio::task::spawn_blocking(trim_heap).await.ok();
     }
 }
 
@@ -49,7 +48,8 @@ pub(super) async fn give_arena_back(runtime: Arc<Runtime>) {
                 tracing::warn!(%error, "unused memory is not given back");
                 return;
             }
-            Err(_) => return,
+            // A panic costs one look.
+            Err(_) => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 //! by renaming a folder above them. A file that cannot be used changes nothing and is complained of once.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,7 +99,9 @@ pub(super) async fn look_after(mut watched: Vec<Watched>, reloads: IntCounterVec
         let reloads = reloads.clone();
         let looked = tokio::task::spawn_blocking(move || {
             for files in &mut watched {
-                if let Some(is_used) = files.look() {
+                // After a panic the old ones stay, until the files change again.
+                let looked = catch_unwind(AssertUnwindSafe(|| files.look()));
+                if let Some(is_used) = looked.unwrap_or(Some(false)) {
                     reloads.with_label_values(&[files.what, if is_used { "ok" } else { "failed" }]).inc();
                 }
             }

@@ -19,7 +19,7 @@ use super::config::{Config, ProbeOptions, RuntimeOptions, ServerConfig};
 use super::delivery::Delivery;
 use super::follow::{announce, attach_registry, make_intake, start_follower};
 use super::housekeeping::{give_arena_back, give_heap_back};
-use super::log::Logs;
+use super::log::{Logs, report_panics};
 use super::monitoring::Watch;
 use super::reload::look_after;
 use super::security::{TlsConfig, start_access, start_tls};
@@ -125,6 +125,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     }
     let metrics = Registry::new();
     register_process(&metrics)?;
+    report_panics(&metrics)?;
     let (access, mut files) = start_access(&config.access, &metrics)?;
     if let Some(tls) = &config.tls {
         let (on_ports, watched) = start_tls(tls, &metrics)?;
@@ -155,33 +156,35 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     }
     let delivery = Delivery::start_beside(&config, follower.as_ref(), &metrics)?;
     let doors = Doors { engine: &engine, control: &control, access: &access, metrics };
-    let (handle, servers) = start_doors(&config, listeners, doors);
+    let (handle, mut servers) = start_doors(&config, listeners, doors);
     say(&addresses.to_string());
     tokio::select! {
         () = all_loaded(&manager, follower.as_deref()) => say(&startup::summary(&engine, &manager, &addresses)),
         signal = signals.next() => {
             tracing::info!(signal, "stopping before every model is loaded");
-            let end = end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs).await;
+            end(&config.server, &engine, follower.as_deref(), handle, servers, signals).await;
             Watch::end(watch).await;
-            return end;
+            return Ok(());
         }
     }
-    let is_lost = tokio::select! {
+    let broken = tokio::select! {
         signal = signals.next() => {
             tracing::info!(signal, "draining");
-            false
+            None
         }
-        () = engine.device_lost() => {
-            tracing::error!("draining, so that whoever started this process starts it anew");
-            true
-        }
+        () = engine.device_lost() => Some("a device was lost"),
+        _ = servers.join_next() => Some("a port is not served any more"),
     };
-    let end = end(&config.server, &engine, follower.as_deref(), handle, servers, signals, logs);
-    let (end, ()) = tokio::join!(end, Delivery::end_beside(delivery));
+    if let Some(broken) = broken {
+        tracing::error!("{broken}: draining, so that whoever started this process starts it anew");
+    }
+    let end = end(&config.server, &engine, follower.as_deref(), handle, servers, signals);
+    tokio::join!(end, Delivery::end_beside(delivery));
     Watch::end(watch).await;
-    end?;
-    anyhow::ensure!(!is_lost, "a device was lost; the log says how");
-    Ok(())
+    match broken {
+        Some(broken) => anyhow::bail!("{broken}; the log says how"),
+        None => Ok(()),
+    }
 }
 
 /// Waits until everything that is to be served at the start is loaded, or has failed.
@@ -299,8 +302,7 @@ async fn end(
     handle: ShutdownHandle,
     mut servers: JoinSet<()>,
     mut signals: Signals,
-    logs: Logs,
-) -> anyhow::Result<()> {
+) {
     engine.announce_drain();
     if let Some(follower) = follower {
         // What is loaded is served to the end; nothing new is loaded.
@@ -329,8 +331,6 @@ async fn end(
         }
     }
     tracing::info!("stopped");
-    logs.finish();
-    Ok(())
 }
 
 async fn all_ended(servers: &mut JoinSet<()>) {

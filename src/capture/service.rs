@@ -102,6 +102,8 @@ impl Capture {
             hook: OnceLock::new(),
             last_error: Mutex::default(),
             stopping: AtomicBool::new(false),
+            #[cfg(test)]
+            is_broken: AtomicBool::new(false),
             settings,
         });
         for found in recovered.segments {

@@ -42,6 +42,9 @@ pub(super) struct Shared {
     pub(super) hook: OnceLock<OutlierHook>,
     pub(super) last_error: Mutex<Option<String>>,
     pub(super) stopping: AtomicBool,
+    /// Makes a writer panic once.
+    #[cfg(test)]
+    pub(super) is_broken: AtomicBool,
 }
 
 /// Which of the two writers looks after a row. What is promised must not wait for what is not, and what is not promised

@@ -91,6 +91,11 @@ impl Stream {
         self.rows.len() >= BATCH_ROWS_MAX || self.rows.bytes() >= BATCH_BYTES_MAX
     }
 
+    /// Drops the rows that are not written, and counts them.
+    pub(super) fn give_up(self) {
+        self.tap.drop_rows(Reason::Encoding, self.rows.len() as u64);
+    }
+
     /// Does what is due at `now`.
     pub(super) fn tend(&mut self, shared: &Shared, now: Instant) {
         if self.flush_at.is_some_and(|at| at <= now) {

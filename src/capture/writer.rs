@@ -4,6 +4,7 @@
 //! a version (and, for a moment after a change of its configuration, one for each plan).
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -48,15 +49,11 @@ impl Writer {
         let mut pace = (self.lane == Lane::Spare).then(|| Pace::begin(share));
         loop {
             let is_last = self.shared.is_stopping();
-            let taken = self.take();
-            let now = Instant::now();
-            for stream in self.streams.values_mut() {
-                stream.tend(&self.shared, now);
-            }
-            if now >= self.housekeeping_at {
-                self.housekeeping_at = now + HOUSEKEEPING;
-                self.keep_house(now);
-            }
+            let Ok(taken) = catch_unwind(AssertUnwindSafe(|| self.work())) else {
+                self.give_up_streams();
+                std::thread::park_timeout(LOOK);
+                continue;
+            };
             if is_last {
                 if taken == 0 {
                     break;
@@ -89,6 +86,30 @@ impl Writer {
             stream.seal(&self.shared);
         }
         self.show();
+    }
+
+    /// Takes what waits and does what is due. Returns how much was taken.
+    fn work(&mut self) -> usize {
+        #[cfg(test)]
+        assert!(!self.shared.is_broken.swap(false, Ordering::Relaxed));
+        let taken = self.take();
+        let now = Instant::now();
+        for stream in self.streams.values_mut() {
+            stream.tend(&self.shared, now);
+        }
+        if now >= self.housekeeping_at {
+            self.housekeeping_at = now + HOUSEKEEPING;
+            self.keep_house(now);
+        }
+        taken
+    }
+
+    /// After a panic nobody knows in whose rows it was: what is not written is lost, and who waits for it is told. What is
+    /// written is left as after a crash, for the next start to take.
+    fn give_up_streams(&mut self) {
+        for stream in std::mem::take(&mut self.streams).into_values() {
+            stream.give_up();
+        }
     }
 
     /// Whether rows may come. When that begins, [`Waiting::wake`](super::shared::Waiting::wake) says so.

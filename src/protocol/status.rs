@@ -24,6 +24,11 @@ impl Failure {
         Failure { code, message: message.into(), retry_after: None }
     }
 
+    /// A defect of this program. What it is stands in the log, and is not the client's business.
+    pub fn defect() -> Failure {
+        Failure::new(Code::Internal, "internal error")
+    }
+
     /// `Retry-After` in whole seconds, rounded up, so that a client that obeys it is not early.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after.map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0)).map(|s| s.max(1))

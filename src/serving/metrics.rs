@@ -301,7 +301,8 @@ impl<'a> Measured<'a> {
 impl Drop for Measured<'_> {
     fn drop(&mut self) {
         if self.open {
-            self.metrics.count(self.protocol, Some(Code::Cancelled));
+            let code = if std::thread::panicking() { Code::Internal } else { Code::Cancelled };
+            self.metrics.count(self.protocol, Some(code));
             self.metrics.statistics.failed(self.started.elapsed());
         }
     }

@@ -2,6 +2,7 @@
 //! `control::ControlPlane`.
 
 pub mod grpc;
+mod contained;
 mod fixed;
 mod guard;
 pub mod http;

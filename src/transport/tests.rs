@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use super::contained::Defect;
 use super::guard::{Guarded, Patience};
 use super::{
     ClientAuth, ListenError, Listener, ShutdownHandle, Tls, TlsMaterial, TlsMetrics, TlsPart, Versions,
@@ -52,7 +53,16 @@ impl Drop for Handler {
     }
 }
 
-/// A listener whose service answers `/wait` when `go` is notified and everything else at once.
+impl Defect for Full<Bytes> {
+    fn response() -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from_static(b"defect")));
+        *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    }
+}
+
+/// A listener whose service answers `/wait` when `go` is notified, panics at `/panic` when it is called and at
+/// `/panic-later` while it is awaited, and answers everything else at once.
 struct Server {
     address: SocketAddr,
     shutdown: ShutdownHandle,
@@ -71,7 +81,9 @@ async fn start(versions: Versions, limits: Limits) -> Server {
     let service = service_fn(move |request: Request<Incoming>| {
         let handler = Handler { events: tx.clone(), answered: false };
         let go = Arc::clone(&notify);
+        assert_ne!(request.uri().path(), "/panic");
         async move {
+            assert_ne!(request.uri().path(), "/panic-later");
             if request.uri().path() == "/wait" {
                 handler.events.try_send(Event::Asked).unwrap();
                 go.notified().await;
@@ -129,6 +141,39 @@ async fn both_versions_are_served_on_one_port() {
         assert_eq!(response.version() == Version::HTTP_2, http2);
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "done");
     }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer_and_the_connection_goes_on() {
+    let mut server = start(Versions::Both, Limits::default()).await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    for (path, status) in [("/panic", "500"), ("/panic-later", "500"), ("/", "200")] {
+        let head = format!("HEAD {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut text = Vec::new();
+        while !text.ends_with(b"\r\n\r\n") {
+            text.push(socket.read_u8().await.unwrap());
+        }
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {text}");
+    }
+    // Beside another request of an HTTP/2 connection.
+    let io = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let mut ask = |path: &str| {
+        client.send_request(Request::get(format!("http://x{path}")).body(Empty::<Bytes>::new()).unwrap())
+    };
+    let (waiting, first, second) = (tokio::spawn(ask("/wait")), ask("/panic"), ask("/panic-later"));
+    for answer in [first.await, second.await] {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 500);
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "defect");
+    }
+    while server.events.recv().await != Some(Event::Asked) {}
+    server.go.notify_one();
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
-//! Log lines on standard error, as text or JSON, and spans to an OpenTelemetry collector when asked for.
+//! Log lines on standard error, as text or JSON, panics among them, and spans to an OpenTelemetry collector when asked for.
 
 mod otlp;
+mod panics;
 mod writer;
+
+pub(super) use self::panics::report_panics;
 
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -55,10 +58,12 @@ impl Logs {
     pub(super) fn traces(&self) -> bool {
         self.spans.is_some()
     }
+}
 
+impl Drop for Logs {
     /// Sends and writes what is left, for at most a few seconds.
-    pub(super) fn finish(self) {
-        if let Some(spans) = self.spans {
+    fn drop(&mut self) {
+        if let Some(spans) = self.spans.take() {
             spans.finish();
         }
         self.writer.finish();

@@ -17,6 +17,7 @@ mod tracked;
 mod detour;
 mod fetch;
 mod worker;
+mod turns;
 mod report;
 mod health;
 mod metrics;
@@ -104,6 +105,9 @@ enum Command {
     Look { done: oneshot::Sender<bool> },
     /// Follow a state that somebody here has just made.
     Adopt(Arc<ModelState>),
+    /// Panic.
+    #[cfg(test)]
+    Break,
     /// Remove the lease and end.
     Stop,
 }

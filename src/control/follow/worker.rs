@@ -1,4 +1,4 @@
-//! The follower's task: looks, plans, has files fetched, gives orders.
+//! What the follower does: looks, plans, has files fetched, gives orders. When, `turns` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,23 +7,18 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
 
-use super::fetch::{Fetch, Fetched};
+use super::fetch::{Fetch, Fetched, fetched_channel};
 use super::health::{HealthHistory, stale};
 use super::look::{Fault, Found, LookError, Looker};
 use super::metrics::FollowMetrics;
 use super::report::Reporter;
 use super::tracked::Tracked;
-use super::{Command, FollowConfig, Shared};
+use super::{FollowConfig, Shared};
 use crate::model::{ModelName, Version};
 use crate::registry::cache::{Cache, load_info};
-use crate::registry::leases::LEASE_REFRESH;
 use crate::registry::signals;
 use crate::serving::{Engine, Manager};
-
-/// Messages of fetches that may wait.
-const FETCHED_MAX: usize = 256;
 
 /// How long the registry may be away before that is an event.
 const STALE: Duration = Duration::from_secs(30);
@@ -36,18 +31,18 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) looker: Looker,
     pub(super) tracked: BTreeMap<ModelName, Tracked>,
-    reporter: Reporter,
+    pub(super) reporter: Reporter,
     health: HealthHistory,
-    cache: Option<Arc<Cache>>,
+    pub(super) cache: Option<Arc<Cache>>,
     /// Told when the first state of things is loaded.
     caught: watch::Sender<bool>,
     /// Counts requests to try again what has failed.
-    attempt: u64,
+    pub(super) attempt: u64,
     /// What failed the last look, so that it is told once.
-    failing: Option<String>,
+    pub(super) failing: Option<String>,
     /// Something may not be needed any more.
-    may_evict: bool,
-    fetched: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
+    pub(super) may_evict: bool,
+    pub(super) fetched: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
 }
 
 impl Worker {
@@ -73,55 +68,12 @@ impl Worker {
             attempt: 0,
             failing: None,
             may_evict: true,
-            fetched: mpsc::channel(FETCHED_MAX),
+            fetched: fetched_channel(),
         }
-    }
-
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Command>) {
-        let mut poll = tokio::time::interval(self.config.poll_interval);
-        let mut lease = tokio::time::interval(LEASE_REFRESH);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        lease.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut changes = self.manager.changes();
-        loop {
-            let mut is_news = false;
-            tokio::select! {
-                order = orders.recv() => match order {
-                    Some(Command::Look { done }) => {
-                        self.attempt += 1;
-                        let seen = self.look().await;
-                        self.order_all();
-                        // A caller that has gone needs no answer.
-                        done.send(seen).ok();
-                    }
-                    Some(Command::Adopt(state)) => {
-                        let model = state.model.clone();
-                        self.take(Found { model, state, fault: None }).await;
-                    }
-                    Some(Command::Stop) | None => break,
-                },
-                Some(fetched) = self.fetched.1.recv() => self.take_fetched(fetched),
-                _ = poll.tick() => {
-                    self.look().await;
-                }
-                _ = lease.tick() => is_news = true,
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        break;
-                    }
-                    is_news = true;
-                }
-            }
-            self.tick().await;
-            if is_news {
-                self.report_soon();
-            }
-        }
-        self.reporter.end(self.looker.registry()).await;
     }
 
     /// Looks at the registry, and orders what has changed. False when it cannot be reached.
-    async fn look(&mut self) -> bool {
+    pub(super) async fn look(&mut self) -> bool {
         let found = self.looker.look().await;
         self.metrics.looked(found.is_ok());
         self.shared.reachable.store(found.is_ok(), Ordering::Release);
@@ -202,7 +154,7 @@ impl Worker {
     }
 
     /// Takes what was found of a model, unless it is older than what is known.
-    async fn take(&mut self, found: Found) {
+    pub(super) async fn take(&mut self, found: Found) {
         let is_first = !*self.caught.borrow();
         let model = found.model;
         let state = found.state;
@@ -246,7 +198,7 @@ impl Worker {
     }
 
     /// Gives every order anew that may have failed.
-    fn order_all(&mut self) {
+    pub(super) fn order_all(&mut self) {
         self.tracked.values_mut().for_each(|tracked| tracked.detours.reset());
         let models: Vec<ModelName> = self.tracked.keys().cloned().collect();
         models.iter().for_each(|model| self.order(model));
@@ -285,7 +237,7 @@ impl Worker {
         tokio::spawn(job.run(self.fetched.0.clone()));
     }
 
-    fn take_fetched(&mut self, fetched: Fetched) {
+    pub(super) fn take_fetched(&mut self, fetched: Fetched) {
         let Fetched { model, fetch, errors } = fetched;
         let Some(tracked) = self.tracked.get_mut(&model) else { return };
         if let Some(errors) = errors {
@@ -299,7 +251,7 @@ impl Worker {
 
     /// What is due by time or by what has come of orders: files to try again, earlier deployments to try, replaced versions
     /// to let go, the first state of things reached.
-    async fn tick(&mut self) {
+    pub(super) async fn tick(&mut self) {
         let mut due = Vec::new();
         for (model, tracked) in &mut self.tracked {
             let is_rerouted = tracked.reroute(&self.config.deployment, self.manager.deployed(model).as_ref());
@@ -372,7 +324,7 @@ impl Worker {
     }
 
     /// Writes the lease, beside what else is to be done.
-    fn report_soon(&mut self) {
+    pub(super) fn report_soon(&mut self) {
         let is_reachable = self.shared.reachable.load(Ordering::Acquire);
         let Some(registry) = self.looker.registry().filter(|_| is_reachable) else { return };
         let followed = self.tracked.iter().filter(|(_, tracked)| tracked.is_followed());

@@ -15,6 +15,7 @@ mod lane;
 mod learn;
 mod outlier;
 mod points;
+mod runner;
 mod tap;
 mod transition;
 mod trend;
@@ -29,9 +30,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
-use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::SyncSender;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
@@ -46,12 +46,10 @@ use super::decide::Rules;
 use super::decide::hold::overall;
 use super::metrics::DriftMetrics;
 use super::report::{DriftReport, DriftState};
-use crate::infer::{Full, Observation, ObservationQueue, Pace, Tap, TappedVersion};
+use crate::infer::{Full, Observation, ObservationQueue, Tap, TappedVersion};
 use crate::metrics::{MetricsError, Registry};
 use crate::model::ModelId;
 
-/// How often the queue is looked at.
-const STEP: Duration = Duration::from_millis(10);
 /// Observations that one step takes at most, before others may have the lock and the core.
 const STEP_OBSERVATIONS: usize = 256;
 
@@ -109,21 +107,9 @@ impl Monitor {
         on_transition: OnTransition,
     ) -> Result<Arc<Monitor>, MetricsError> {
         let monitor = Monitor::new(config, registry, on_transition)?;
-        let (alive, ended) = mpsc::sync_channel(1);
-        *monitor.alive.lock() = Some(alive);
-        let (weak, share) = (Arc::downgrade(&monitor), monitor.config.busy_share);
-        let thread = thread::Builder::new().name("weir-drift".to_owned());
-        let started = thread.spawn(move || {
-            let (mut pace, mut rest) = (Pace::begin(share), STEP);
-            while ended.recv_timeout(rest) == Err(RecvTimeoutError::Timeout) {
-                let Some(monitor) = weak.upgrade() else { return };
-                monitor.step(now_us());
-                monitor.make_way(pace.is_in_the_way());
-                rest = pace.rest(if monitor.queue.is_empty() { STEP } else { Duration::ZERO });
-            }
-        });
-        if let Err(error) = started {
-            tracing::error!(%error, "no thread for drift: nothing is profiled");
+        match runner::start(&monitor) {
+            Ok(alive) => *monitor.alive.lock() = Some(alive),
+            Err(error) => tracing::error!(%error, "no thread for drift: nothing is profiled"),
         }
         Ok(monitor)
     }

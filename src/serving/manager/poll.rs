@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,10 +28,12 @@ fn poll(weak: &Weak<Shared>, mut last: Snapshot) {
         if !shared.pause(shared.config.poll_interval.max(INTERVAL_MIN)) {
             return;
         }
-        match scan(&shared.sources) {
-            Ok(next) => last = shared.follow(last, next, &mut warned),
+        match catch_unwind(AssertUnwindSafe(|| scan(&shared.sources))) {
+            Ok(Ok(next)) => last = shared.follow(last, next, &mut warned),
             // Better to serve what was there than to take an unreachable disk for an empty one.
-            Err(error) => warn_once(&mut warned, &format!("cannot read the repository: {error}")),
+            Ok(Err(error)) => warn_once(&mut warned, &format!("cannot read the repository: {error}")),
+            // A panic costs one look.
+            Err(_) => {}
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::infer::{
 struct Recorder {
     is_off: AtomicBool,
     is_full: AtomicBool,
+    /// Panics once.
+    is_broken: AtomicBool,
     skipped: AtomicUsize,
     seen: Mutex<Vec<Arc<Observation>>>,
     versions: Mutex<Vec<(TappedVersion, bool)>>,
@@ -51,6 +53,7 @@ impl Tap for RecordingTap {
     }
 
     fn observe(&self, observation: &Arc<Observation>) -> Option<Acknowledgement> {
+        assert!(!self.0.is_broken.swap(false, Ordering::Relaxed));
         self.0.seen.lock().push(Arc::clone(observation));
         let answer = self.0.answer.lock().take()?;
         Some(Box::pin(async move {
@@ -119,6 +122,27 @@ async fn a_tap_without_room_is_told_of_rows_only() {
     recorder.is_full.store(false, Ordering::Relaxed);
     house.ask("m", "").await.unwrap();
     assert_eq!(recorder.seen.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_panics_is_counted_as_a_defect_and_leaves_nothing_behind() {
+    let (house, recorder) = watched(&[("m/1/model.onnx", "10")]).await;
+    recorder.is_broken.store(true, Ordering::Relaxed);
+    let engine = Arc::clone(&house.engine);
+    let asked = tokio::spawn(async move { engine.infer(request("m", "", &[1.0])).await });
+    assert!(asked.await.unwrap_err().is_panic());
+    assert_eq!(house.engine.in_flight(), 0);
+    assert_eq!(house.ask("m", "").await.unwrap(), (10.0, 1));
+    let counted = |outcome: &str| {
+        let metrics = house.metrics();
+        let counts = |line: &&str| line.starts_with("weir_requests_total") && line.contains(outcome);
+        metrics
+            .lines()
+            .filter(counts)
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
+            .sum::<u64>()
+    };
+    assert_eq!((counted("\"internal\""), counted("\"cancelled\""), counted("\"ok\"")), (1, 0, 1));
 }
 
 #[tokio::test]

@@ -168,7 +168,7 @@ async fn expand(
     }
     tokio::task::spawn_blocking(move || inflate(&message, encoding, max, &in_flight))
         .await
-        .unwrap_or_else(|_| Err(Failure::new(Code::Internal, "internal error")))
+        .unwrap_or_else(|_| Err(Failure::defect()))
 }
 
 /// Whether a message of `len` bytes should be expanded or compressed on a blocking thread.

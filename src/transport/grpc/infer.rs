@@ -12,7 +12,6 @@ use super::reply::{self, Body};
 use super::service::Shared;
 use super::timeout;
 use crate::access::{Identity, Role};
-use crate::error::Code;
 use crate::infer::{InferRequest, InferResponse};
 use crate::protocol::Limits;
 use crate::protocol::grpc::{Rejected, ResponseEncoder, decode_request};
@@ -116,5 +115,5 @@ pub(super) async fn encode(
 /// Runs `work` on a thread that may be held up.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     // It fails when the work panicked or the runtime is going down.
-    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::new(Code::Internal, "internal error"))
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::defect())
 }

@@ -15,6 +15,7 @@ use super::frame::{Encoding, PREFIX_LEN, is_long_work};
 use super::status::status_of_failure;
 use crate::error::Code;
 use crate::protocol::status::Failure;
+use crate::transport::contained::Defect;
 
 /// The body of every response of the service.
 pub(super) enum Body {
@@ -67,6 +68,12 @@ impl http_body::Body for Body {
             Body::Stream(_) => false,
             Body::Tonic(body) => body.is_end_stream(),
         }
+    }
+}
+
+impl Defect for Body {
+    fn response() -> Response<Body> {
+        failed_response(&Failure::defect())
     }
 }
 
@@ -167,7 +174,7 @@ pub(super) async fn compress(framed: Bytes, encoding: Encoding) -> Result<Bytes,
         deflate(&framed, encoding)
     };
     // Writing to memory does not fail.
-    let mut compressed = compressed.map_err(|_| Failure::new(Code::Internal, "internal error"))?;
+    let mut compressed = compressed.map_err(|_| Failure::defect())?;
     let len = u32::try_from(compressed.len() - PREFIX_LEN).map_err(|_| too_large())?;
     if let Some(prefix) = compressed.get_mut(1..PREFIX_LEN) {
         prefix.copy_from_slice(&len.to_be_bytes());
@@ -191,4 +198,15 @@ fn deflate(framed: &[u8], encoding: Encoding) -> io::Result<Vec<u8>> {
 
 fn too_large() -> Failure {
     Failure::new(Code::Internal, "the answer is larger than a gRPC message can be")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_defect_is_told_as_any_failure() {
+        let reply = <Body as Defect>::response();
+        assert_eq!((reply.status().as_u16(), &reply.headers()["grpc-status"] == "13"), (200, true));
+    }
 }

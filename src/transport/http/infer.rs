@@ -180,7 +180,7 @@ fn reply(encoded: EncodedInfer) -> Reply {
 /// Runs `work` on a thread that may be held up.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     // It fails when the work panicked or the runtime is going down.
-    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::new(Code::Internal, "internal error"))
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::defect())
 }
 
 /// The value of [`TIMEOUT_HEADER`].

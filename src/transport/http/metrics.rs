@@ -89,9 +89,9 @@ impl MetricsDoor {
                     Ok(Ok(text)) => Bytes::from(text),
                     Ok(Err(error)) => {
                         tracing::error!(%error, "metrics cannot be rendered");
-                        return internal_error();
+                        return reply::failure(&Failure::defect());
                     }
-                    Err(_) => return internal_error(),
+                    Err(_) => return reply::failure(&Failure::defect()),
                 };
                 *rendered = Some((Instant::now(), text.clone()));
                 text
@@ -101,10 +101,6 @@ impl MetricsDoor {
         reply.headers_mut().insert(CONTENT_TYPE, TEXT_FORMAT);
         reply
     }
-}
-
-fn internal_error() -> Reply {
-    reply::error_text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
 }
 
 #[cfg(test)]

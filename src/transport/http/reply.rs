@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::error::Code;
 use crate::protocol::status::{Failure, http_status};
+use crate::transport::contained::Defect;
 
 /// The answer of every route.
 pub(super) type Reply = Response<ReplyBody>;
@@ -96,6 +97,12 @@ impl Body for ReplyBody {
     }
 }
 
+impl Defect for ReplyBody {
+    fn response() -> Reply {
+        failure(&Failure::defect())
+    }
+}
+
 /// An answer of JSON text.
 pub(super) fn json_text(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(ReplyBody::from(text.into()));
@@ -158,6 +165,15 @@ mod tests {
         assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(body.collect()).unwrap().to_bytes(), expected);
+    }
+
+    #[test]
+    fn a_defect_is_told_as_any_failure() {
+        let reply = <ReplyBody as Defect>::response();
+        assert_eq!(
+            (reply.status().as_u16(), &reply.headers()[CONTENT_TYPE] == "application/json"),
+            (500, true)
+        );
     }
 
     #[test]

@@ -1,0 +1,51 @@
+//! A request that panics, a defect of this program, costs its caller an answer of 500 or `INTERNAL` and nobody else
+//! anything: neither those beside it on the connection nor the connection itself.
+//!
+//! ```text
+//! request -> service -> answer ──► as it is
+//!               └─ panic ────────► the body's own word for a defect
+//! ```
+//!
+//! Only what comes before the answer's head is covered. A body that panics while it is sent cannot be answered any more;
+//! its stream is reset ([`super::together`]), and an HTTP/1.1 connection ends.
+
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use futures_util::FutureExt;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::service::{Service, service_fn};
+
+/// A body that can say that the program has a defect.
+pub(super) trait Defect: Body + Sized {
+    /// The answer to a request that panicked. It tells nothing of the panic, which is in the log.
+    fn response() -> Response<Self>;
+}
+
+/// The same service, whose panics are answers.
+pub(super) fn contained<S, B>(
+    service: S,
+) -> impl Service<Request<Incoming>, Response = Response<B>, Error = S::Error, Future: Send + 'static>
++ Clone
++ Send
++ Sync
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Defect + Send + 'static,
+{
+    service_fn(move |request: Request<Incoming>| {
+        // Whoever called is given up with the call, and what is shared has no locks that a panic poisons.
+        let called = catch_unwind(AssertUnwindSafe(|| service.call(request)));
+        async move {
+            match called {
+                Ok(answer) => {
+                    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Ok(B::response()))
+                }
+                Err(_) => Ok(B::response()),
+            }
+        }
+    })
+}
