@@ -16,6 +16,8 @@ SERVER_CORE, CLIENT_CORE = "0", "1"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 TICKS = os.sysconf("SC_CLK_TCK")
 UNITS = {"us": 1, "ms": 1e3, "s": 1e6}
+# ONNX Runtime, in the programs that are started here, reports to its maker otherwise.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 class Server:

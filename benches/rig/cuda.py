@@ -25,6 +25,9 @@ import numpy as np
 
 from payload import field, varint
 
+# ONNX Runtime reports to its maker otherwise.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 MODELS = {
     "resnet50_fp16": {"input": "image", "row": (3, 224, 224), "datatype": "FP16", "output": "logits"},
     "bert": {"input": "input_ids", "row": (128,), "datatype": "INT64", "output": "embedding"},

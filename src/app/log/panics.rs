@@ -34,3 +34,53 @@ fn report(panic: &PanicHookInfo<'_>, panics: &IntCounter) {
         panic.payload_as_str().unwrap_or("(no text)"),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::panic::{catch_unwind, take_hook};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_a_line_of_the_log_and_is_counted() {
+        let (lines, metrics) = (Lines::default(), Registry::new());
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || writer.clone())
+            .finish();
+        let earlier = take_hook();
+        report_panics(&metrics).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            catch_unwind(|| assert_eq!(1 + 1, 3, "sums")).unwrap_err();
+        });
+        // Other tests panic on purpose; theirs may be among the counted ones, and not in these lines.
+        set_hook(earlier);
+        let line: serde_json::Value = serde_json::from_slice(&lines.0.lock()).unwrap();
+        assert_eq!(line["level"], "ERROR");
+        let message = line["message"].as_str().unwrap();
+        assert!(message.starts_with("panicked, which is a defect of this program: ") && message.contains("sums"));
+        assert!(line["place"].as_str().unwrap().starts_with(file!()), "{line}");
+        assert!(line["thread"].as_str().unwrap().ends_with("a_panic_is_a_line_of_the_log_and_is_counted"));
+        let text = String::from_utf8(metrics.expose().unwrap()).unwrap();
+        assert!(text.contains("\nweir_panics_total ") && !text.contains("\nweir_panics_total 0"), "{text}");
+    }
+}

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use arrow_array::RecordBatch;
@@ -197,6 +198,30 @@ fn rows_come_back_with_their_labels() {
     assert_eq!(uuid::Uuid::parse_str(&text("request_id", 3)).unwrap().get_version_num(), 7);
     let x = batch.column_by_name("in.x").unwrap().as_fixed_size_list();
     assert_eq!(x.value(1).as_primitive::<arrow_array::types::Float32Type>().values(), &[3.0, 4.0]);
+}
+
+#[test]
+fn a_writer_that_panics_loses_what_was_not_written_and_goes_on() {
+    for mode in [CaptureMode::BestEffort, CaptureMode::Audit] {
+        let folder = tempfile::tempdir().unwrap();
+        let capture = start(settings(folder.path(), mode));
+        let tap = tap(&capture, &small());
+        assert!(wait(tap.observe(&row("before"))));
+        capture.shared.is_broken.store(true, Ordering::Relaxed);
+        while capture.shared.is_broken.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        assert!(wait(tap.observe(&row("after"))), "{mode:?}");
+        capture.stop(LONG);
+        let status = capture.status().models.remove("m").unwrap();
+        assert_eq!((status.accepted, status.written + dropped(&status)), (2, 2), "{mode:?}");
+        assert!(status.written >= 1);
+        // What was written before lies in a segment that the next start takes.
+        start(settings(folder.path(), mode)).stop(LONG);
+        let ids = ids(data(folder.path()));
+        assert_eq!(ids.values().sum::<usize>() as u64, status.written, "{ids:?}");
+        assert_eq!(ids.get("after"), Some(&1));
+    }
 }
 
 #[test]

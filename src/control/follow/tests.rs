@@ -1,7 +1,7 @@
 //! What is wanted of a state, and what is ordered when.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,13 @@ use serde_json::json;
 use super::look::Fault;
 use super::plan::{wanted, wanted_before};
 use super::tracked::Tracked;
+use super::{Command, Follow, FollowConfig, Follower, Metrics, Registry, StoreOptions};
+use crate::backend::fake::FakeBackend;
+use crate::control::announce::announcements;
 use crate::model::Version;
-use crate::registry::{Actor, Health, ModelState, Op, Revision};
-use crate::serving::{DeployedModel, DeployedStatus, SplitKey};
+use crate::registry::store::Store;
+use crate::registry::{Actor, Health, ModelState, Op, Revision, leases};
+use crate::serving::{DeployedModel, DeployedStatus, Engine, Manager, ManagerConfig, ModelControl, SplitKey};
 
 fn v(number: u64) -> Version {
     Version::new(number).unwrap()
@@ -258,4 +262,47 @@ fn a_log_that_went_back_is_named_by_what_is_missing() {
     assert_eq!(Fault::went_back(&known, &shorter).unwrap().rev, 6);
     let other = ModelState { head: "another".to_owned(), ..known.clone() };
     assert_eq!(Fault::went_back(&known, &other).unwrap().rev, 6);
+}
+
+/// A follower of a new registry in `folder`, of a server that serves nothing.
+async fn follower(folder: &Path) -> Arc<Follower> {
+    let place = folder.join("registry");
+    let location = place.display().to_string();
+    let store = StoreOptions::default();
+    Registry::open(Store::open(&location, &store).unwrap()).await.unwrap();
+    let metrics = Metrics::new();
+    let engine = Arc::new(Engine::new(&metrics).unwrap());
+    let config = ManagerConfig { control: ModelControl::None, ..ManagerConfig::default() };
+    let manager = Manager::start(config, Arc::new(FakeBackend::new()), Arc::clone(&engine)).unwrap();
+    let config = FollowConfig {
+        location,
+        store,
+        deployment: "default".to_owned(),
+        poll_interval: Duration::from_secs(3_600),
+        cache_folder: folder.join("cache"),
+        cache_bytes_max: 1 << 20,
+        replica: "r".to_owned(),
+        url: "http://127.0.0.1:1".to_owned(),
+        signer: None,
+        announcer: announcements().0,
+    };
+    Follower::start(config, manager, engine, &metrics).unwrap()
+}
+
+#[tokio::test]
+async fn a_follower_that_panics_looks_at_everything_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let follower = follower(folder.path()).await;
+    follower.caught_up().await;
+    follower.refresh().await.unwrap();
+    follower.commands.send(Command::Break).await.unwrap();
+    // Behind the panic in the queue: answered by what goes on after it.
+    follower.refresh().await.unwrap();
+    // And its lease is still written.
+    let registry = follower.reached().await;
+    leases::remove(registry.store(), "r").await.unwrap();
+    while leases::read_all(registry.store()).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    follower.stop().await;
 }

@@ -67,6 +67,9 @@ pub struct Monitor {
     outliers: Outliers,
     /// Dropping it ends the thread.
     alive: Mutex<Option<SyncSender<()>>>,
+    /// Makes a step panic once.
+    #[cfg(test)]
+    is_broken: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +135,8 @@ impl Monitor {
             state: Mutex::default(),
             outliers: Outliers::default(),
             alive: Mutex::default(),
+            #[cfg(test)]
+            is_broken: std::sync::atomic::AtomicBool::default(),
         }))
     }
 
@@ -150,6 +155,8 @@ impl Monitor {
         let mut state = self.state.lock();
         let open_us = *state.pane_us.get_or_insert(pane_us);
         // What waited belongs to the pane that was open while it came; a step is much shorter than a pane.
+        #[cfg(test)]
+        assert!(!self.is_broken.swap(false, Ordering::Relaxed));
         self.drain(&mut state, if pane_us > open_us { usize::MAX } else { STEP_OBSERVATIONS });
         // A clock that went back closes nothing: the pane stays open until its time comes again.
         if pane_us <= open_us {

@@ -1,5 +1,5 @@
 //! The monitor's thread: steps by the clock, on what the requests leave of the cores. A step that panics costs
-//! what waited; the pane goes on where it is now.
+//! the observation or the end of a pane that it was about, and no later ones.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Monitor, now_us};
-use crate::infer::{Full, Pace};
+use crate::infer::Pace;
 
 /// How often the queue is looked at.
 const STEP: Duration = Duration::from_millis(10);
@@ -30,7 +30,8 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> io::Result<SyncSender<()>> {
                     pace.rest(if monitor.queue.is_empty() { STEP } else { Duration::ZERO })
                 }
                 Err(_) => {
-                    monitor.give_up_step();
+                    // Not the same pane again, if it was its end.
+                    monitor.state.lock().pane_us = None;
                     AFTER_PANIC
                 }
             };
@@ -38,14 +39,4 @@ pub(super) fn start(monitor: &Arc<Monitor>) -> io::Result<SyncSender<()>> {
     };
     thread::Builder::new().name("weir-drift".to_owned()).spawn(run)?;
     Ok(alive)
-}
-
-impl Monitor {
-    /// Forgets what a step that panicked was about, so that the next does not meet it again.
-    fn give_up_step(&self) {
-        self.state.lock().pane_us = None;
-        while let Some((_, observation)) = self.queue.pop() {
-            self.metrics.dropped().count(Full::Rows, observation.rows);
-        }
-    }
 }

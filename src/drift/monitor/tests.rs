@@ -138,6 +138,21 @@ impl Rig {
 }
 
 #[test]
+fn a_step_that_panics_is_not_the_last() {
+    let mut rig = Rig::new(None);
+    let observation = Arc::new(rig.observation(3, 0.0, Route::Default));
+    rig.monitor.is_broken.store(true, Ordering::Relaxed);
+    rig.tap.observe(&observation);
+    assert!(!rig.monitor.queue.is_empty());
+    let alive = runner::start(&rig.monitor).unwrap();
+    while !rig.monitor.queue.is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!rig.monitor.is_broken.load(Ordering::Relaxed));
+    drop(alive);
+}
+
+#[test]
 fn clean_traffic_is_ok_a_shift_is_drift_and_its_end_resolves() {
     let mut rig = Rig::learned(None);
     rig.pane(0.0, Route::Default);

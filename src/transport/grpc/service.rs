@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
@@ -148,14 +148,15 @@ where
                     _ => {}
                 }
                 let refused = reply::failed_response(&failure);
-                return Box::pin(future::ready(Ok(echo_id(refused, call.headers()))));
+                let id = call.headers().get(REQUEST_ID).cloned();
+                return Box::pin(future::ready(Ok(with_id(refused, id))));
             }
         };
         match path {
             // What lasts while the model runs is kept small: the call stays where it is, and is lent.
             MODEL_INFER => Box::pin(async move {
                 let answered = infer::unary(&shared, who.as_ref(), &mut call).await;
-                Ok(echo_id(answered, call.headers()))
+                Ok(with_id(answered, call.headers().get(REQUEST_ID).cloned()))
             }),
             MODEL_STREAM_INFER => {
                 let id = call.headers().get(REQUEST_ID).cloned();
@@ -171,10 +172,6 @@ where
 }
 
 /// The response with the request's id, if it has one.
-fn echo_id(response: Response<Body>, headers: &HeaderMap) -> Response<Body> {
-    with_id(response, headers.get(REQUEST_ID).cloned())
-}
-
 fn with_id(mut response: Response<Body>, id: Option<HeaderValue>) -> Response<Body> {
     if let Some(id) = id {
         response.headers_mut().insert(REQUEST_ID, id);
