@@ -39,7 +39,19 @@ pub(super) enum ExamineError {
         reason: String,
         /// The runtime's last lines, for the log.
         log_tail: String,
+        /// Whether it may do better another time: the machine or the device was busy, say.
+        is_of_the_moment: bool,
     },
+}
+
+impl ExamineError {
+    /// Whether the same may succeed another time, with nothing about the model changed.
+    pub(super) fn is_of_the_moment(&self) -> bool {
+        match self {
+            ExamineError::Backend(error) => error.is_of_the_moment(),
+            ExamineError::Refused { is_of_the_moment, .. } => *is_of_the_moment,
+        }
+    }
 }
 
 /// Examines by a child process.
@@ -59,7 +71,11 @@ impl Examiner for ProbeExaminer {
         let facts = precheck::check(&artifact.path)?;
         let verdict = self.prober.probe(&subject(artifact, settings))?;
         if let Outcome::Refused { reason, log_tail, .. } = &verdict.outcome {
-            return Err(ExamineError::Refused { reason: reason.clone(), log_tail: log_tail.clone() });
+            return Err(ExamineError::Refused {
+                reason: reason.clone(),
+                log_tail: log_tail.clone(),
+                is_of_the_moment: verdict.is_of_the_moment,
+            });
         }
         Ok(findings(&verdict, facts.has_control_flow))
     }

@@ -61,6 +61,15 @@ impl LoadError {
         matches!(self, LoadError::Backend(error) if error.is_device_lost())
     }
 
+    /// Whether the same may succeed another time, with nothing about the model changed.
+    pub(super) fn is_of_the_moment(&self) -> bool {
+        match self {
+            LoadError::Backend(error) => error.is_of_the_moment(),
+            LoadError::Examine(error) => error.is_of_the_moment(),
+            _ => false,
+        }
+    }
+
     /// The reason that clients see in the index.
     pub(super) fn public_message(&self) -> String {
         match self {

@@ -62,11 +62,8 @@ mod tests {
     fn a_panic_is_a_line_of_the_log_and_is_counted() {
         let (lines, metrics) = (Lines::default(), Registry::new());
         let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_writer(move || writer.clone())
-            .finish();
+        let subscriber =
+            tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
         let earlier = take_hook();
         report_panics(&metrics).unwrap();
         tracing::subscriber::with_default(subscriber, || {
@@ -77,7 +74,9 @@ mod tests {
         let line: serde_json::Value = serde_json::from_slice(&lines.0.lock()).unwrap();
         assert_eq!(line["level"], "ERROR");
         let message = line["message"].as_str().unwrap();
-        assert!(message.starts_with("panicked, which is a defect of this program: ") && message.contains("sums"));
+        assert!(
+            message.starts_with("panicked, which is a defect of this program: ") && message.contains("sums")
+        );
         assert!(line["place"].as_str().unwrap().starts_with(file!()), "{line}");
         assert!(line["thread"].as_str().unwrap().ends_with("a_panic_is_a_line_of_the_log_and_is_counted"));
         let text = String::from_utf8(metrics.expose().unwrap()).unwrap();

@@ -49,6 +49,8 @@ pub struct ManagerConfig {
     pub upload_folder: Option<PathBuf>,
     /// Most bytes of the files of one load request.
     pub upload_bytes_max: usize,
+    /// The first and the longest pause before a version is tried again that failed for a reason of the moment.
+    pub retry_pauses: (Duration, Duration),
 }
 
 impl Default for ManagerConfig {
@@ -62,6 +64,7 @@ impl Default for ManagerConfig {
             cores: 0,
             upload_folder: None,
             upload_bytes_max: 256 << 20,
+            retry_pauses: (Duration::from_secs(10), Duration::from_secs(1_800)),
         }
     }
 }

@@ -145,14 +145,16 @@ impl Shared {
     ) -> Result<Loaded, Failure> {
         let Some(version_files) = files.versions.get(&id.version) else {
             let key = VersionKey::new(&Default::default(), settings);
-            return Err(Failure { key, reason: "the version is not in the repository".to_owned() });
+            let reason = "the version is not in the repository".to_owned();
+            return Err(Failure { key, reason, is_of_the_moment: false });
         };
         let key = VersionKey::new(version_files, settings);
         if let Some(loaded) = current.served.get(&id.version).filter(|loaded| loaded.key == key) {
             return Ok(loaded.clone());
         }
-        // A version that failed is tried again when its files change, not at every look.
-        if let Some(failure) = current.failed.get(&id.version).filter(|failure| failure.key == key) {
+        // A version that failed is tried again when its files change, not at every look; or when it was not its fault.
+        let held = |failure: &&Failure| failure.key == key && !failure.is_of_the_moment;
+        if let Some(failure) = current.failed.get(&id.version).filter(held) {
             return Err(failure.clone());
         }
         let started = Instant::now();
@@ -171,7 +173,7 @@ impl Shared {
                 self.note_failure(id, &error);
                 let reason = error.public_message();
                 self.engine.events.send(Event::LoadFailed { id: id.clone(), reason: reason.clone() });
-                Err(Failure { key, reason })
+                Err(Failure { key, reason, is_of_the_moment: error.is_of_the_moment() })
             }
         }
     }

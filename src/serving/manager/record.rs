@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -12,6 +13,9 @@ use super::super::settings::Settings;
 use super::deployed::Deployed;
 use super::upload::UploadFolder;
 use crate::model::{ModelConfig, ModelName, Version};
+
+/// How much longer each pause between two tries is than the one before.
+const RETRY_GROWTH: u32 = 3;
 
 /// A load by request.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +84,16 @@ pub(super) struct Loaded {
 pub(super) struct Failure {
     pub(super) key: Arc<VersionKey>,
     pub(super) reason: String,
+    /// The same may succeed another time: the device was full, the machine busy.
+    pub(super) is_of_the_moment: bool,
+}
+
+/// Another try of what failed for a reason of the moment.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    at: Instant,
+    /// How long it was waited for.
+    pause: Duration,
 }
 
 /// One model.
@@ -95,6 +109,7 @@ struct Record {
     /// Who waits, and for which order.
     waiters: Vec<(u64, oneshot::Sender<Result<(), LoadFailure>>)>,
     current: Current,
+    retry: Option<Retry>,
 }
 
 /// What a model has come to. The loader thread that has the model works on a copy and puts it back.
@@ -167,6 +182,7 @@ impl State {
             busy: false,
             waiters: Vec::new(),
             current: Current::default(),
+            retry: None,
         });
         record.target = target;
         record.wanted += 1;
@@ -175,6 +191,23 @@ impl State {
             record.busy = true;
             self.queue.push_back(Queued::Plain(model.clone()));
         }
+    }
+
+    /// Orders anew what is due to be tried again. Returns when the next is.
+    pub(super) fn retry(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for (model, record) in self.records.iter_mut().filter(|(_, record)| !record.busy) {
+            match record.retry {
+                Some(retry) if retry.at <= now => {
+                    record.wanted += 1;
+                    record.busy = true;
+                    self.queue.push_back(Queued::Plain(model.clone()));
+                }
+                Some(retry) => next = Some(next.map_or(retry.at, |next| next.min(retry.at))),
+                None => {}
+            }
+        }
+        next
     }
 
     /// Puts a model of the registry, which is not there yet, into the queue.
@@ -202,12 +235,24 @@ impl State {
         })))
     }
 
-    /// Takes back what a loader thread was given, and tells those who wait.
-    pub(super) fn finish(&mut self, done: Assignment, outcome: &Result<(), LoadFailure>) {
+    /// Takes back what a loader thread was given, and tells those who wait. What failed for a reason of the moment is tried
+    /// again after `pauses`, the first and the longest, unless a client asked for it: who asked decides.
+    pub(super) fn finish(
+        &mut self,
+        done: Assignment,
+        outcome: &Result<(), LoadFailure>,
+        pauses: (Duration, Duration),
+    ) {
         let Some(record) = self.records.get_mut(&done.model) else { return };
         debug_assert!(record.busy && record.done < done.wanted);
         record.current = done.current;
         record.done = done.wanted;
+        let is_to_retry = matches!(record.target, Target::Files(_))
+            && record.current.failed.values().any(|failure| failure.is_of_the_moment);
+        record.retry = is_to_retry.then(|| {
+            let pause = record.retry.map_or(pauses.0, |last| (last.pause * RETRY_GROWTH).min(pauses.1));
+            Retry { at: Instant::now() + pause, pause }
+        });
         let (told, waiting) =
             std::mem::take(&mut record.waiters).into_iter().partition(|(order, _)| *order <= done.wanted);
         record.waiters = waiting;

@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use std::sync::atomic::Ordering;
 
@@ -43,7 +44,7 @@ fn carry_out(shared: &Shared, mut assignment: Assignment) {
     // A panic is a bug of this program; it must not take the thread and those who wait with it.
     let outcome = catch_unwind(AssertUnwindSafe(|| shared.reconcile(&mut assignment)))
         .unwrap_or_else(|_| Err(LoadFailure::Failed("internal error".to_owned())));
-    shared.state.lock().finish(assignment, &outcome);
+    shared.state.lock().finish(assignment, &outcome, shared.config.retry_pauses);
 }
 
 /// Waits for something to do; `None` when the manager stops.
@@ -53,10 +54,14 @@ fn take(shared: &Shared) -> Option<Work> {
         if state.stopped {
             return None;
         }
+        let retry_at = state.retry(Instant::now());
         if let Some(work) = state.next() {
             shared.loader.versions.store(state.versions(), Ordering::Relaxed);
             return Some(work);
         }
-        shared.wake.wait(&mut state);
+        match retry_at {
+            Some(at) => drop(shared.wake.wait_until(&mut state, at)),
+            None => shared.wake.wait(&mut state),
+        }
     }
 }

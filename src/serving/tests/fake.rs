@@ -1,9 +1,9 @@
 //! A backend whose model files are one word: a number is what the model adds to its input, `broken` does not open, `fatal` loses the
-//! device.
+//! device, `full` and a number finds it full until there is room.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -30,6 +30,7 @@ struct Counts {
     live: AtomicUsize,
     held: Mutex<bool>,
     changed: Condvar,
+    has_room: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -57,6 +58,11 @@ impl FakeBackend {
         self.counts.live.load(Ordering::SeqCst)
     }
 
+    /// Lets models open that found the device full.
+    pub(super) fn make_room(&self) {
+        self.counts.has_room.store(true, Ordering::SeqCst);
+    }
+
     /// Lets runs begin and not end, or lets them end.
     pub(super) fn hold(&self, held: bool) {
         *self.counts.held.lock() = held;
@@ -78,19 +84,26 @@ pub(super) fn signature() -> Signature {
 impl Backend for FakeBackend {
     fn open(&self, artifact: &Artifact, _options: &OpenOptions) -> Result<Arc<dyn Model>, BackendError> {
         self.counts.opened.fetch_add(1, Ordering::SeqCst);
-        let added = read(&artifact.path)?;
+        let added = read(&artifact.path, self.counts.has_room.load(Ordering::SeqCst))?;
         self.counts.live.fetch_add(1, Ordering::SeqCst);
         Ok(Arc::new(FakeModel { signature: signature(), added, counts: Arc::clone(&self.counts) }))
     }
 }
 
-fn read(path: &Path) -> Result<f32, BackendError> {
+fn read(path: &Path, has_room: bool) -> Result<f32, BackendError> {
     let text = std::fs::read_to_string(path).map_err(|error| BackendError::Artifact(error.to_string()))?;
     if text == "fatal" {
         let fault = DeviceFault::Lost;
         return Err(BackendError::Device { fault, message: "CUDA failure 700".to_owned() });
     }
-    text.trim().parse().map_err(|_| BackendError::Artifact("it is not a number".to_owned()))
+    if text.starts_with("full") && !has_room {
+        let fault = DeviceFault::Full;
+        return Err(BackendError::Device { fault, message: "out of memory".to_owned() });
+    }
+    text.trim_start_matches("full")
+        .trim()
+        .parse()
+        .map_err(|_| BackendError::Artifact("it is not a number".to_owned()))
 }
 
 impl Drop for FakeModel {

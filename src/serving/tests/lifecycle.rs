@@ -1,6 +1,7 @@
 //! Loading, failing, reloading, unloading, polling: what is served, and what the index says.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::swap::freed;
 use super::*;
@@ -27,6 +28,52 @@ async fn a_version_that_does_not_load_leaves_the_old_one() {
     house.load("m").await.unwrap();
     assert_eq!(house.ask("m", "").await.unwrap(), (20.0, 2));
     freed(&house, 1).await;
+}
+
+#[tokio::test]
+async fn what_failed_for_a_reason_of_the_moment_is_tried_again() {
+    let files = [("b/1/model.onnx", "broken"), ("m/1/model.onnx", "1"), ("m/2/model.onnx", "full 2")];
+    let pauses = (Duration::from_millis(5), Duration::from_millis(20));
+    let house = House::open_with(&files, |config| {
+        config.control = ModelControl::None;
+        config.retry_pauses = pauses;
+    })
+    .await;
+    assert_eq!(house.ask("m", "").await.unwrap(), (1.0, 1));
+    let tries = |house: &House, model: &str| {
+        let metrics = house.metrics();
+        let series = format!(r#"weir_model_loads_total{{model="{model}",outcome="failed"}} "#);
+        metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse::<u64>().ok())
+    };
+    while tries(&house, "m") < Some(3) {
+        tokio::time::sleep(pauses.0).await;
+    }
+    assert_eq!(house.ask("m", "").await.unwrap(), (1.0, 1));
+    house.backend.make_room();
+    while house.ask("m", "").await.unwrap() != (2.0, 2) {
+        tokio::time::sleep(pauses.0).await;
+    }
+    assert_eq!(tries(&house, "b"), Some(1), "its file is why it failed");
+    freed(&house, 1).await;
+    let opened = house.backend.opened();
+    tokio::time::sleep(pauses.1 * 3).await;
+    assert_eq!(house.backend.opened(), opened, "nothing is left to try");
+}
+
+#[tokio::test]
+async fn what_a_client_orders_is_tried_once() {
+    let house = House::open_with(&[("m/1/model.onnx", "1")], |config| {
+        config.control = ModelControl::Explicit;
+        config.retry_pauses = (Duration::ZERO, Duration::ZERO);
+    })
+    .await;
+    house.load("m").await.unwrap();
+    house.write("m/2/model.onnx", "full 2");
+    let error = house.load("m").await.unwrap_err();
+    assert!(error.contains("no memory left"), "{error}");
+    let opened = house.backend.opened();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(house.backend.opened(), opened);
 }
 
 #[tokio::test]
