@@ -221,6 +221,7 @@ fn models(settings: &Settings) -> Result<ManagerConfig, SettingsProblem> {
             .optional_text("runtime.cache_dir")?
             .map(|folder| PathBuf::from(folder).join("uploads")),
         upload_bytes_max: settings.number("limits.body_bytes_max")?,
+        ..ManagerConfig::default()
     })
 }
 

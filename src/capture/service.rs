@@ -29,7 +29,7 @@ use crate::model::monitoring::{CaptureConfig, CaptureMode};
 /// Captures. Dropped without [`Capture::stop`], its threads go on until the process ends.
 #[derive(Debug)]
 pub struct Capture {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     threads: Mutex<Option<Threads>>,
 }
 

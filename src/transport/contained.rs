@@ -18,7 +18,7 @@ use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 
 /// A body that can say that the program has a defect.
-pub(super) trait Defect: Body + Sized {
+pub trait Defect: Body + Sized {
     /// The answer to a request that panicked. It tells nothing of the panic, which is in the log.
     fn response() -> Response<Self>;
 }

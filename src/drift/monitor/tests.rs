@@ -1,6 +1,7 @@
 //! The monitor from observations to transitions, with the time as a value.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -391,7 +392,7 @@ fn the_thread_ends_with_the_monitor() {
     drop(monitor);
     // The thread may hold it for one more step.
     while weak.upgrade().is_some() {
-        thread::yield_now();
+        std::thread::yield_now();
     }
 }
 
