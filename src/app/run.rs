@@ -167,24 +167,29 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    let broken = tokio::select! {
-        signal = signals.next() => {
-            tracing::info!(signal, "draining");
-            None
-        }
-        () = engine.device_lost() => Some("a device was lost"),
-        _ = servers.join_next() => Some("a port is not served any more"),
-    };
-    if let Some(broken) = broken {
-        tracing::error!("{broken}: draining, so that whoever started this process starts it anew");
-    }
+    let result = until_signal(&mut signals, &engine, &mut servers).await;
     let end = end(&config.server, &engine, follower.as_deref(), handle, servers, signals);
     tokio::join!(end, Delivery::end_beside(delivery));
     Watch::end(watch).await;
-    match broken {
-        Some(broken) => anyhow::bail!("{broken}; the log says how"),
-        None => Ok(()),
-    }
+    result
+}
+
+/// Waits for a signal; fails when the server cannot go on, so that whoever started this process starts it anew.
+async fn until_signal(
+    signals: &mut Signals,
+    engine: &Engine,
+    servers: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let broken = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "draining");
+            return Ok(());
+        }
+        () = engine.device_lost() => "a device was lost",
+        _ = servers.join_next() => "a port is not served any more",
+    };
+    tracing::error!("{broken}: draining, so that whoever started this process starts it anew");
+    anyhow::bail!("{broken}; the log says how")
 }
 
 /// Waits until everything that is to be served at the start is loaded, or has failed.
