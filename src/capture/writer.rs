@@ -28,6 +28,9 @@ const SPARE_OBSERVATIONS_MAX: usize = 256;
 /// How often what was dropped is told, and gauges are set.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// How long it rests after a panic, so that one that comes again and again takes no core.
+const AFTER_PANIC: Duration = Duration::from_millis(100);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -51,7 +54,7 @@ impl Writer {
             let is_last = self.shared.is_stopping();
             let Ok(taken) = catch_unwind(AssertUnwindSafe(|| self.work())) else {
                 self.give_up_streams();
-                std::thread::park_timeout(LOOK);
+                std::thread::park_timeout(AFTER_PANIC);
                 continue;
             };
             if is_last {

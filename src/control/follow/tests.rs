@@ -295,11 +295,13 @@ async fn a_follower_that_panics_looks_at_everything_again() {
     let follower = follower(folder.path()).await;
     follower.caught_up().await;
     follower.refresh().await.unwrap();
-    follower.commands.send(Command::Break).await.unwrap();
-    // Behind the panic in the queue: answered by what goes on after it.
-    follower.refresh().await.unwrap();
-    // And its lease is still written.
     let registry = follower.reached().await;
+    follower.commands.send(Command::Break).await.unwrap();
+    // It looks without being told to, and its lease is still written.
+    let before = Instant::now();
+    while *follower.shared.seen.lock() < before {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     leases::remove(registry.store(), "r").await.unwrap();
     while leases::read_all(registry.store()).await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;

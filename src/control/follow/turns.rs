@@ -51,6 +51,7 @@ impl Worker {
             if AssertUnwindSafe(self.turn(turn)).catch_unwind().await.is_err() {
                 self.begin_anew();
                 tokio::time::sleep(AFTER_PANIC).await;
+                poll.reset_immediately();
             }
         }
         self.reporter.end(self.looker.registry()).await;
@@ -94,7 +95,6 @@ impl Worker {
         self.tracked.clear();
         self.cache = None;
         self.failing = None;
-        self.may_evict = true;
         self.fetched = fetched_channel();
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Worker {
     /// What failed the last look, so that it is told once.
     pub(super) failing: Option<String>,
     /// Something may not be needed any more.
-    pub(super) may_evict: bool,
+    may_evict: bool,
     pub(super) fetched: (mpsc::Sender<Fetched>, mpsc::Receiver<Fetched>),
 }
 

@@ -150,13 +150,13 @@ impl Monitor {
 
     /// Takes what waits, closes panes whose time is over and judges them. `now_us` is the time since 1970.
     pub fn step(&self, now_us: i64) {
+        #[cfg(test)]
+        assert!(!self.is_broken.swap(false, Ordering::Relaxed));
         let length_us = self.pane_us();
         let pane_us = now_us.div_euclid(length_us) * length_us;
         let mut state = self.state.lock();
         let open_us = *state.pane_us.get_or_insert(pane_us);
         // What waited belongs to the pane that was open while it came; a step is much shorter than a pane.
-        #[cfg(test)]
-        assert!(!self.is_broken.swap(false, Ordering::Relaxed));
         self.drain(&mut state, if pane_us > open_us { usize::MAX } else { STEP_OBSERVATIONS });
         // A clock that went back closes nothing: the pane stays open until its time comes again.
         if pane_us <= open_us {
