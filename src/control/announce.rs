@@ -8,9 +8,11 @@
 //! Announcing never waits: a signal for which there is no room is logged and lost, since what it tells is in the lease, in
 //! the metrics and in the log as well. It decides nothing and knows no meaning of what it writes.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use crate::registry::signals::{self, Signal};
@@ -55,7 +57,8 @@ impl Announcements {
     /// Writes signals to `registry`, in order.
     pub async fn run(mut self, registry: Arc<Registry>) {
         while let Some((scope, signal)) = self.waiting.recv().await {
-            write(&registry, &scope, &signal).await;
+            // A panic costs one signal.
+            AssertUnwindSafe(write(&registry, &scope, &signal)).catch_unwind().await.ok();
         }
     }
 }

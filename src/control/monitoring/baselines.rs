@@ -1,15 +1,18 @@
 //! Where baselines come from: a file beside the model, or the registry's newest word on a version.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
 
 use super::Monitoring;
 use crate::drift::baseline::Baseline;
 use crate::drift::monitor::Monitor;
 use crate::model::{ModelId, ModelName, Version};
-use crate::registry::{FileRef, ModelState, Registry, Seen, blobs};
+use crate::registry::{ModelState, Registry, Seen, blobs};
 
 /// A baseline beside `model.onnx`.
 pub const BASELINE_FILE: &str = "baseline.json";
@@ -19,6 +22,9 @@ pub const BASELINE_BYTES_MAX: u64 = 64 << 20;
 
 /// Time between two looks at the registry. A baseline is no hurry.
 const POLL: Duration = Duration::from_secs(2);
+
+/// Longest time between two tries to read a baseline.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// Whether `bytes` are a baseline.
 ///
@@ -55,57 +61,99 @@ pub(super) fn from_folder(monitor: &Monitor, id: &ModelId, folder: &Path) {
 
 /// Follows the registry's baselines and revisions until the process ends.
 pub async fn follow(monitoring: Arc<Monitoring>, registry: Arc<Registry>) {
-    let mut seen = Seen::default();
-    let mut taken: BTreeMap<(ModelName, Version), String> = BTreeMap::new();
+    let mut baselines = Baselines::new(monitoring, registry);
     let mut poll = tokio::time::interval(POLL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         poll.tick().await;
+        // What a panic was about is asked for again with everything else.
+        if AssertUnwindSafe(baselines.look()).catch_unwind().await.is_err() {
+            baselines = Baselines::new(baselines.monitoring, baselines.registry);
+        }
+    }
+}
+
+/// What is known of the registry's baselines.
+struct Baselines {
+    monitoring: Arc<Monitoring>,
+    registry: Arc<Registry>,
+    seen: Seen,
+    /// SHA-256 of what each version is compared with, or of what cannot be used.
+    taken: BTreeMap<(ModelName, Version), String>,
+    /// Models whose baselines are to be taken.
+    due: BTreeMap<ModelName, Due>,
+}
+
+/// A model with a baseline that is not taken yet.
+struct Due {
+    state: Arc<ModelState>,
+    at: Instant,
+    /// The next pause, should the store not give it.
+    pause: Duration,
+}
+
+impl Baselines {
+    fn new(monitoring: Arc<Monitoring>, registry: Arc<Registry>) -> Baselines {
+        let (seen, taken, due) = (Seen::default(), BTreeMap::new(), BTreeMap::new());
+        Baselines { monitoring, registry, seen, taken, due }
+    }
+
+    async fn look(&mut self) {
+        let now = Instant::now();
         // A store that is away is the follower's to tell.
-        let Ok(changed) = registry.changed(&mut seen).await else { continue };
-        for view in changed {
-            monitoring.revisions.lock().insert(view.state.model.clone(), view.state.rev);
-            take(&monitoring, &registry, &view.state, &mut taken).await;
+        for view in self.registry.changed(&mut self.seen).await.unwrap_or_default() {
+            let (model, state) = (view.state.model.clone(), view.state);
+            self.monitoring.revisions.lock().insert(model.clone(), state.rev);
+            self.due.insert(model, Due { state, at: now, pause: POLL });
+        }
+        let models: Vec<ModelName> =
+            self.due.iter().filter(|(_, due)| due.at <= now).map(|(model, _)| model.clone()).collect();
+        for model in models {
+            let Some(mut due) = self.due.remove(&model) else { continue };
+            if !self.take(&due.state).await {
+                due.at = now + due.pause;
+                due.pause = (due.pause * 2).min(PAUSE_MAX);
+                self.due.insert(model, due);
+            }
         }
     }
-}
 
-/// Takes the baselines of a model that are not the ones that were taken.
-async fn take(
-    monitoring: &Monitoring,
-    registry: &Registry,
-    state: &ModelState,
-    taken: &mut BTreeMap<(ModelName, Version), String>,
-) {
-    let Ok(monitor) = monitoring.monitor() else { return };
-    for (version, found) in &state.versions {
-        let key = (state.model.clone(), *version);
-        let id = ModelId { name: state.model.clone(), version: *version };
-        let Some(file) = &found.baseline else {
-            if taken.remove(&key).is_some() {
-                monitor.forget(&id);
+    /// Takes the baselines of a model that are not the ones that were taken. False when the store did not give one.
+    async fn take(&mut self, state: &ModelState) -> bool {
+        let Ok(monitor) = self.monitoring.monitor() else { return true };
+        let mut is_whole = true;
+        for (version, found) in &state.versions {
+            let key = (state.model.clone(), *version);
+            let id = ModelId { name: state.model.clone(), version: *version };
+            let Some(file) = &found.baseline else {
+                if self.taken.remove(&key).is_some() {
+                    monitor.forget(&id);
+                }
+                continue;
+            };
+            if self.taken.get(&key) == Some(&file.sha256) {
+                continue;
             }
-            continue;
-        };
-        if taken.get(&key) == Some(&file.sha256) {
-            continue;
+            let bytes = match blobs::read_small(self.registry.store(), file, BASELINE_BYTES_MAX).await {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    tracing::error!(model = %state.model, %version, %error, "the registry's baseline cannot be read; it is asked for again");
+                    is_whole = false;
+                    continue;
+                }
+            };
+            match Baseline::from_bytes(&bytes) {
+                Ok(baseline) => {
+                    monitor.set_baseline(&id, baseline);
+                    tracing::info!(model = %state.model, %version, "compared with the registry's baseline");
+                }
+                Err(error) => {
+                    tracing::error!(model = %state.model, %version, %error, "the registry's baseline cannot be used");
+                }
+            }
+            // What cannot be used is not tried again before it changes.
+            self.taken.insert(key, file.sha256.clone());
         }
-        match fetch(registry, file).await {
-            Ok(baseline) => {
-                monitor.set_baseline(&id, baseline);
-                tracing::info!(model = %state.model, %version, "compared with the registry's baseline");
-            }
-            Err(error) => {
-                tracing::error!(model = %state.model, %version, error, "the registry's baseline cannot be used");
-            }
-        }
-        // What cannot be used is not tried again before it changes.
-        taken.insert(key, file.sha256.clone());
+        is_whole
     }
-}
-
-async fn fetch(registry: &Registry, file: &FileRef) -> Result<Baseline, String> {
-    let bytes = blobs::read_small(registry.store(), file, BASELINE_BYTES_MAX).await;
-    let bytes = bytes.map_err(|error| error.to_string())?;
-    Baseline::from_bytes(&bytes).map_err(|error| error.to_string())
 }
