@@ -68,11 +68,17 @@ impl House {
         trained
     }
 
-    /// Where the registry has the content of a version's baseline.
-    fn baseline_blob(&self, version: &str) -> PathBuf {
+    /// A server to which the store does not give a version's baseline when it first asks for it.
+    fn server_before_baseline(&self, version: &str) -> Server {
         let shown: Value = serde_json::from_str(&self.weir(&["show", version, "--json"])).unwrap();
         let (first, rest) = shown["baseline"]["sha256"].as_str().unwrap().split_at(2);
-        self.path("registry/blobs/sha256").join(first).join(rest)
+        let (blob, hidden) = (self.path("registry/blobs/sha256").join(first).join(rest), self.path("hidden"));
+        std::fs::rename(&blob, &hidden).unwrap();
+        let (server, started) = (self.server(), Instant::now());
+        until("it has asked", || started.elapsed() > Duration::from_secs(3));
+        assert_eq!(drift(&server, "1"), Value::Null);
+        std::fs::rename(&hidden, &blob).unwrap();
+        server
     }
 
     fn server(&self) -> Server {
@@ -184,15 +190,8 @@ fn drift_is_seen_alerted_rolled_back_and_trained_away() {
     house.version(1, &house.table(), &[]);
     house.version(2, &house.table(), &[]);
     house.weir(&["deploy", "penguins@1", "--reason", "first", "--rollback-window", "1s"]);
-    // The store does not give the baseline while the server first looks for it.
-    let (blob, hidden) = (house.baseline_blob("penguins@1"), house.path("hidden"));
-    std::fs::rename(&blob, &hidden).unwrap();
-    let server = house.server();
-    let started = Instant::now();
+    let server = house.server_before_baseline("penguins@1");
     let prometheus = Prometheus::start(&program, &house, &server);
-    until("the server has looked", || started.elapsed() > Duration::from_secs(3));
-    assert_eq!(drift(&server, "1"), Value::Null);
-    std::fs::rename(&hidden, &blob).unwrap();
 
     // Traffic like the table: every feature is ok, and nothing is alerted.
     let report = house.until_drift(&server, "1", "clean", (6, "ok"));
