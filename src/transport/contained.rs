@@ -9,13 +9,12 @@
 //! Only what comes before the answer's head is covered. A body that panics while it is sent cannot be answered any more;
 //! its stream is reset ([`super::together`]), and an HTTP/1.1 connection ends.
 
-use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
-use hyper::service::{Service, service_fn};
+use hyper::service::Service;
 
 /// A body that can say that the program has a defect.
 pub trait Defect: Body + Sized {
@@ -23,29 +22,22 @@ pub trait Defect: Body + Sized {
     fn response() -> Response<Self>;
 }
 
-/// The same service, whose panics are answers.
+/// The answer of `service`, or to its panic.
 pub(super) fn contained<S, B>(
-    service: S,
-) -> impl Service<Request<Incoming>, Response = Response<B>, Error = S::Error, Future: Send + 'static>
-+ Clone
-+ Send
-+ Sync
+    service: &S,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<B>, S::Error>> + Send + 'static + use<S, B>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + 'static,
     S::Future: Send + 'static,
-    S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Defect + Send + 'static,
 {
-    service_fn(move |request: Request<Incoming>| {
-        // Whoever called is given up with the call, and what is shared has no locks that a panic poisons.
-        let called = catch_unwind(AssertUnwindSafe(|| service.call(request)));
-        async move {
-            match called {
-                Ok(answer) => {
-                    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Ok(B::response()))
-                }
-                Err(_) => Ok(B::response()),
-            }
+    // Whoever called is given up with the call, and what is shared has no locks that a panic poisons.
+    let called = catch_unwind(AssertUnwindSafe(|| service.call(request)));
+    async move {
+        match called {
+            Ok(answer) => AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| Ok(B::response())),
+            Err(_) => Ok(B::response()),
         }
-    })
+    }
 }

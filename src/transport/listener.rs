@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::contained::{Defect, contained};
+use super::contained::Defect;
 use super::guard::{Guarded, Patience};
 use super::shutdown::ShutdownSignal;
 use super::tls::Tls;
@@ -162,7 +162,7 @@ impl Listener {
                     let (mut shutdown, age_max) = (shutdown.clone(), spread_age(limits.connection_age_max));
                     connections.spawn(async move {
                         no_delay(&socket);
-                        let service_of = |peer| traced(contained(service_for(Arc::new(peer))), tracing);
+                        let service_of = |peer| traced(service_for(Arc::new(peer)), tracing);
                         match tls {
                             None => {
                                 let service = service_of(Peer::new(address));

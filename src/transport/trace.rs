@@ -4,11 +4,13 @@
 use std::error::Error;
 
 use http::{HeaderMap, Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use opentelemetry::propagation::Extractor;
 use tracing::{Instrument, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use super::contained::{Defect, contained};
 
 /// The target of request spans, by which exporters and filters know them.
 pub const SPAN_TARGET: &str = "weir::request";
@@ -23,7 +25,7 @@ pub(super) enum Tracing {
     On,
 }
 
-/// The same service, each call in a span of its own when `tracing` is on.
+/// The same service, whose panics are answers, each call in a span of its own when `tracing` is on.
 pub(super) fn traced<S, B>(
     service: S,
     tracing: Tracing,
@@ -35,11 +37,11 @@ where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
-    B: Body + Send + 'static,
+    B: Defect + Send + 'static,
 {
     service_fn(move |request: Request<Incoming>| {
         let span = (tracing == Tracing::On).then(|| span_of(&request));
-        let answer = service.call(request);
+        let answer = contained(&service, request);
         async move {
             match span {
                 None => answer.await,
