@@ -30,10 +30,19 @@ const REPLACEMENTS_MAX: usize = 2;
 /// Sees to it that somebody watches; the lock is held, and `is_watched` was false.
 pub(super) fn spawn(shared: &Arc<Shared>) {
     let own = Arc::clone(shared);
-    let spawned = std::thread::Builder::new().name("weir-watchdog".to_owned()).spawn(move || watch(&own));
+    let spawned =
+        std::thread::Builder::new().name("weir-watchdog".to_owned()).spawn(move || keep_watch(&own));
     if let Err(error) = spawned {
         tracing::error!(%error, "cannot start a watchdog thread");
         shared.state.lock().is_watched = false;
+    }
+}
+
+/// Watches until the scheduler ends, whatever panics.
+fn keep_watch(shared: &Arc<Shared>) {
+    while catch_unwind(AssertUnwindSafe(|| watch(shared))).is_err() {
+        tracing::error!(model = shared.plan.label, "watching runs panicked; it begins again");
+        shared.watch.wait_for(&mut shared.state.lock(), shared.stuck_grace);
     }
 }
 

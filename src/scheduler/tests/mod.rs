@@ -365,6 +365,31 @@ async fn stuck_workers_are_replaced_up_to_a_bound() {
 }
 
 #[tokio::test]
+async fn a_watchdog_that_panics_watches_on() {
+    let model = FakeModel::new();
+    // Long enough that it is asked to stop before it counts as stuck.
+    let scheduler = start_with_grace(&model, plan(1, 1), Duration::from_secs(1));
+    let holder = ask(&scheduler, job(&[HANG]));
+    while model.held() == 0 {
+        tokio::task::yield_now().await;
+    }
+    model.shared.breaks_watchdog.store(true, Ordering::SeqCst);
+    holder.abort();
+    while scheduler.load().stuck == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!model.shared.breaks_watchdog.load(Ordering::SeqCst), "it panicked before");
+    while scheduler.load().free == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(values(&scheduler.submit(job(&[7])).await.unwrap()), [7], "the stuck worker was replaced");
+    model.open_gate();
+    while scheduler.load().stuck > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn errors_that_are_not_the_inputs_are_not_tried_again() {
     let (model, scheduler, holder) = held(8).await;
     let answers = [ask_queued(&scheduler, job(&[HOLD]), 1).await, ask_queued(&scheduler, job(&[2]), 2).await];
