@@ -18,9 +18,11 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -60,6 +62,10 @@ pub struct Deliverer {
     settings: DeliverySettings,
     metrics: WebhookMetrics,
     running: HashMap<String, Running>,
+    /// When the lease was last renewed, while it is held.
+    held_at: Option<Instant>,
+    #[cfg(test)]
+    breaks_once: bool,
 }
 
 /// A worker and the form of the subscription that it works for.
@@ -79,7 +85,17 @@ impl Deliverer {
         settings: DeliverySettings,
         metrics: WebhookMetrics,
     ) -> Deliverer {
-        Deliverer { registry, sender, secrets, settings, metrics, running: HashMap::new() }
+        Deliverer {
+            registry,
+            sender,
+            secrets,
+            settings,
+            metrics,
+            running: HashMap::new(),
+            held_at: None,
+            #[cfg(test)]
+            breaks_once: false,
+        }
     }
 
     /// Delivers, while this process holds the lease, until `stop` turns true.
@@ -88,40 +104,49 @@ impl Deliverer {
         let mut election = Election::new(store, self.settings.name.clone(), self.settings.term);
         let mut ticks = tokio::time::interval(election.interval());
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut held_at: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = worker::stopped(&mut stop) => break,
             }
-            let now = Instant::now();
-            match election.try_hold().await {
-                Ok(true) => {
-                    if held_at.is_none() {
-                        tracing::info!(name = self.settings.name, "this process delivers events now");
-                    }
-                    held_at = Some(now);
-                    if let Err(error) = self.reconcile().await {
-                        tracing::warn!(%error, "the webhooks cannot be read");
-                    }
-                }
-                Ok(false) => {
-                    held_at = None;
-                    self.cut();
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the lease to deliver events cannot be renewed");
-                    let is_over = held_at.is_none_or(|at| now.duration_since(at) > self.settings.term / 2);
-                    if is_over {
-                        held_at = None;
-                        self.cut();
-                    }
-                }
+            if AssertUnwindSafe(self.turn(&mut election)).catch_unwind().await.is_err() {
+                tracing::error!("delivering events panicked; it begins again from the last cursors");
+                self.held_at = None;
+                self.cut();
             }
         }
         self.end_all().await;
         if let Err(error) = election.release().await {
             tracing::debug!(%error, "the lease to deliver events was not given back");
+        }
+    }
+
+    /// Renews the lease, or tries to get it, and does what follows from that.
+    async fn turn(&mut self, election: &mut Election) {
+        #[cfg(test)]
+        assert!(!std::mem::take(&mut self.breaks_once), "told to");
+        let now = Instant::now();
+        match election.try_hold().await {
+            Ok(true) => {
+                if self.held_at.is_none() {
+                    tracing::info!(name = self.settings.name, "this process delivers events now");
+                }
+                self.held_at = Some(now);
+                if let Err(error) = self.reconcile().await {
+                    tracing::warn!(%error, "the webhooks cannot be read");
+                }
+            }
+            Ok(false) => {
+                self.held_at = None;
+                self.cut();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the lease to deliver events cannot be renewed");
+                if self.held_at.is_none_or(|at| now.duration_since(at) > self.settings.term / 2) {
+                    self.held_at = None;
+                    self.cut();
+                }
+            }
         }
     }
 

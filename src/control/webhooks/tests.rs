@@ -127,6 +127,15 @@ struct Running {
 
 impl Running {
     fn start(registry: &Arc<Registry>, receiver: &Arc<Receiver>, name: &str) -> Running {
+        Running::start_with(registry, receiver, name, |_| {})
+    }
+
+    fn start_with(
+        registry: &Arc<Registry>,
+        receiver: &Arc<Receiver>,
+        name: &str,
+        change: impl FnOnce(&mut Deliverer),
+    ) -> Running {
         let settings = DeliverySettings {
             name: name.to_owned(),
             term: Duration::from_secs(20),
@@ -134,7 +143,9 @@ impl Running {
         };
         let metrics = WebhookMetrics::register(&Metrics::new()).unwrap();
         let sender: Arc<dyn Post> = Arc::<Receiver>::clone(receiver);
-        let deliverer = Deliverer::new(Arc::clone(registry), sender, Arc::new(NoSecrets), settings, metrics);
+        let mut deliverer =
+            Deliverer::new(Arc::clone(registry), sender, Arc::new(NoSecrets), settings, metrics);
+        change(&mut deliverer);
         let (stop, stopped) = watch::channel(false);
         Running { stop, task: tokio::spawn(deliverer.run(stopped)) }
     }
@@ -173,6 +184,18 @@ async fn a_failing_event_is_tried_by_the_table_and_holds_back_its_subject_only()
     running.end().await;
     let (_, cursor) = cursor::read(registry.store(), "ci").await.unwrap();
     assert!(cursor.pending.is_empty() && cursor.taken["bad"].rev == 2, "{cursor:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deliverer_that_panics_begins_again() {
+    let registry = registry().await;
+    create(&registry, "m").await;
+    subscribe(&registry, |_| {}).await;
+    let receiver = Receiver::new(|_, _| answered(200));
+    let running = Running::start_with(&registry, &receiver, "a", |deliverer| deliverer.breaks_once = true);
+    seconds(60).await;
+    assert_eq!(receiver.ids(), ["m/1/0"]);
+    running.end().await;
 }
 
 #[tokio::test(start_paused = true)]
