@@ -33,7 +33,7 @@ pub use self::engine::Engine;
 pub use self::error::EngineError;
 pub use self::manager::{
     DeployedModel, DeployedStatus, DeployedVersion, LoadFailure, LoadRequest, Manager, ManagerConfig,
-    ModelControl, NameTaken, RepositoryError,
+    ModelControl, NameTaken, RepositoryError, Retry,
 };
 pub use self::replay::{GoldenFile, Judge, RunOnce};
 pub use self::servable::Servable;

@@ -574,6 +574,26 @@ fn a_start_with_a_deployment_that_does_not_load_serves_the_one_before() {
 }
 
 #[test]
+fn what_lacks_a_library_for_the_moment_is_tried_again() {
+    let (house, golden) = (House::open(), Golden::read());
+    let rev = house.deploy("1");
+    let a = house.server("a");
+    house.carried_out(&["a"], rev, true);
+    let change = deploy::SpecChange {
+        settings: [("runtime.provider".to_owned(), Some(Value::from("cuda")))].into(),
+        ..deploy::SpecChange::default()
+    };
+    let rev = house.commit(|state| deploy::deploy(state, "default", "2", &change));
+    house.carried_out(&["a"], rev, false);
+    let tries = || metric(&a, "weir_model_loads_total{model=\"digits\",outcome=\"failed\"}");
+    assert_eq!(tries(), 1.0);
+    until("it is tried again", || tries() > 1.0);
+    assert_eq!(golden.ask(&a.http, "", "x").unwrap(), "1");
+    assert_eq!(house.told(SignalKind::DeploymentFailed, 1).len(), 1, "it is told once");
+    assert_eq!(a.stop().0, Some(0));
+}
+
+#[test]
 fn waiting_ends_when_every_replica_serves_it_or_one_cannot() {
     let house = House::open();
     let rev = house.deploy("1");

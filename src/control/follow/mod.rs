@@ -15,6 +15,7 @@ mod plan;
 mod look;
 mod tracked;
 mod detour;
+mod again;
 mod fetch;
 mod worker;
 mod turns;

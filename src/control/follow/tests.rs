@@ -254,6 +254,64 @@ fn an_end_is_found_when_no_deployment_loads() {
 }
 
 #[test]
+fn what_failed_for_a_reason_of_the_moment_is_tried_again_after_pauses_that_grow() {
+    let pauses = (Duration::from_secs(10), Duration::from_secs(60));
+    let mut house = House::new();
+    let ops = [1, 4].map(|number| deploy(&json!({ number.to_string(): 1 }), 60));
+    let first = house.deploy(&ops, true).unwrap();
+    let served = DeployedStatus { served: Some(6), is_current: false, ..status(7, false) };
+    let full = DeployedStatus { may_pass: true, ..served.clone() };
+    let mut try_again = |after: u64, status: &DeployedStatus| {
+        house.now += Duration::from_secs(after);
+        house.tracked.try_again(house.now, Some(status), pauses).then(|| house.order(false).unwrap())
+    };
+    for after in [0, 3_600] {
+        assert_eq!(try_again(after, &served), None, "it is at fault itself");
+    }
+    let mut attempts = vec![first.attempt];
+    for pause in [10, 30, 60, 60] {
+        assert_eq!(try_again(0, &full), None);
+        assert_eq!(try_again(pause - 1, &full), None, "before {pause} s");
+        let order = try_again(1, &full).unwrap();
+        assert_eq!(versions(&order), [4]);
+        attempts.push(order.attempt);
+        let loading = DeployedStatus { settled: false, errors: Vec::new(), ..served.clone() };
+        assert_eq!(try_again(0, &loading), None);
+    }
+    attempts.dedup();
+    assert_eq!(attempts.len(), 5, "the manager tells the attempts apart");
+    assert_eq!(try_again(3_600, &served), None, "now it is at fault itself");
+    // Another deployment begins with the first pause.
+    house.tracked.again.reset();
+    assert!(!house.tracked.try_again(house.now, Some(&full), pauses));
+    assert!(house.tracked.try_again(house.now + pauses.0, Some(&full), pauses));
+}
+
+#[test]
+fn where_nothing_is_served_every_deployment_is_tried_again() {
+    let pauses = (Duration::from_secs(10), Duration::from_secs(60));
+    let mut house = House::new();
+    let ops = [1, 4].map(|number| deploy(&json!({ number.to_string(): 1 }), 60));
+    house.deploy(&ops, true).unwrap();
+    // The newest is broken; the device has no room for the one before.
+    let (broken, full) = (status(7, false), DeployedStatus { may_pass: true, ..status(6, false) });
+    for (status, next) in [(&broken, 1), (&full, 4)] {
+        assert!(!house.tracked.try_again(house.now, Some(status), pauses));
+        assert!(house.tracked.reroute("default", Some(status)));
+        assert!(!house.tracked.try_again(house.now, Some(status), pauses), "the search goes on");
+        assert_eq!(versions(&house.order(false).unwrap()), [next]);
+    }
+    assert!(!house.tracked.reroute("default", Some(&broken)), "no deployment loads");
+    assert!(!house.tracked.try_again(house.now, Some(&broken), pauses));
+    house.now += pauses.0;
+    assert!(house.tracked.try_again(house.now, Some(&broken), pauses));
+    assert_eq!(versions(&house.order(false).unwrap()), [4], "the newest first");
+    assert!(house.tracked.reroute("default", Some(&broken)));
+    assert_eq!(versions(&house.order(false).unwrap()), [1]);
+    assert!(house.tracked.reroute("default", Some(&status(6, true))), "there is room now");
+}
+
+#[test]
 fn a_log_that_went_back_is_named_by_what_is_missing() {
     let known = state(&[deploy(&json!({ "1": 1 }), 60)]);
     let shorter = state(&[]);

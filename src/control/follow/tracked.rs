@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::again::Again;
 use super::detour::Detours;
 use super::look::Fault;
 use super::plan::{Wanted, wanted};
@@ -28,6 +29,8 @@ pub(super) struct Tracked {
     pub(super) wanted: Option<Wanted>,
     /// Earlier deployments, where the newest does not load and nothing is served.
     pub(super) detours: Detours,
+    /// What may load another time as it is.
+    pub(super) again: Again,
     /// The last order that the manager was given.
     ordered: Option<DeployedModel>,
     /// Versions that were replaced, and until when they are kept.
@@ -54,6 +57,7 @@ impl Tracked {
             fault: None,
             wanted: None,
             detours: Detours::default(),
+            again: Again::default(),
             ordered: None,
             kept: Vec::new(),
             fetching: None,
@@ -72,6 +76,7 @@ impl Tracked {
         let has_changed = next != self.wanted;
         if has_changed {
             self.detours.reset();
+            self.again.reset();
             self.forget_files();
         }
         if next.is_none() {
@@ -161,7 +166,7 @@ impl Tracked {
             versions,
             keep: self.kept.iter().map(|(version, from, _)| (*version, from.clone())).collect(),
             routing: wanted.routing.clone(),
-            attempt: attempt.wrapping_mul(1 << 32).wrapping_add(wanted.rev),
+            attempt: attempt.wrapping_add(self.again.tries).wrapping_mul(1 << 32).wrapping_add(wanted.rev),
             required: self.required,
         };
         if self.ordered.as_ref() == Some(&order) {

@@ -199,7 +199,10 @@ impl Worker {
 
     /// Gives every order anew that may have failed.
     pub(super) fn order_all(&mut self) {
-        self.tracked.values_mut().for_each(|tracked| tracked.detours.reset());
+        for tracked in self.tracked.values_mut() {
+            tracked.detours.reset();
+            tracked.again.reset();
+        }
         let models: Vec<ModelName> = self.tracked.keys().cloned().collect();
         models.iter().for_each(|model| self.order(model));
     }
@@ -253,9 +256,11 @@ impl Worker {
     /// to let go, the first state of things reached.
     pub(super) async fn tick(&mut self) {
         let mut due = Vec::new();
+        let (now, pauses) = (Instant::now(), self.manager.retry_pauses());
         for (model, tracked) in &mut self.tracked {
-            let is_rerouted = tracked.reroute(&self.config.deployment, self.manager.deployed(model).as_ref());
-            if is_rerouted || tracked.is_due() {
+            let status = self.manager.deployed(model);
+            let is_rerouted = tracked.reroute(&self.config.deployment, status.as_ref());
+            if is_rerouted || tracked.try_again(now, status.as_ref(), pauses) || tracked.is_due() {
                 due.push(model.clone());
             }
         }

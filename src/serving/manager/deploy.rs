@@ -13,6 +13,7 @@ use super::super::repository::{scan_folder, scan_version};
 use super::super::settings::read_any_settings;
 use super::super::{Servable, ServableState};
 use super::deployed::{Deployed, DeployedModel, DeployedStatus, DeployedVersion, Pooled};
+use super::failure::Failure;
 use super::{Manager, Shared};
 use crate::events::Event;
 use crate::model::settings::SettingsError;
@@ -120,7 +121,7 @@ impl Shared {
         let missing = self.state.lock().deployed.get(model).and_then(Deployed::missing);
         if let Some((version, from)) = missing {
             let id = ModelId { name: model.clone(), version };
-            self.take_load(&id, from, Err("internal error".to_owned()));
+            self.take_load(&id, from, Err(Failure::lasting("internal error".to_owned())));
         }
         self.load_deployed(model);
     }
@@ -130,7 +131,7 @@ impl Shared {
         id: &ModelId,
         from: &DeployedVersion,
         origin: &str,
-    ) -> Result<Arc<Servable>, String> {
+    ) -> Result<Arc<Servable>, Failure> {
         let started = Instant::now();
         let loaded = self.try_load(id, from, origin);
         let took = started.elapsed();
@@ -140,15 +141,17 @@ impl Shared {
                 super::reconcile::report(servable);
                 self.engine.events.send(Event::Loaded { id: id.clone(), took });
             }
-            Err(reason) => {
-                self.engine.events.send(Event::LoadFailed { id: id.clone(), reason: reason.clone() });
+            Err(failure) => {
+                let reason = failure.reason.clone();
+                self.engine.events.send(Event::LoadFailed { id: id.clone(), reason });
             }
         }
         loaded
     }
 
-    fn try_load(&self, id: &ModelId, from: &DeployedVersion, origin: &str) -> Result<Arc<Servable>, String> {
-        let unreadable = |error: std::io::Error| format!("the version's files cannot be read: {error}");
+    fn try_load(&self, id: &ModelId, from: &DeployedVersion, origin: &str) -> Result<Arc<Servable>, Failure> {
+        let unreadable =
+            |error: std::io::Error| Failure::lasting(format!("the version's files cannot be read: {error}"));
         let path = from.folder.join(&from.model_file);
         let folder = path.parent().unwrap_or(&from.folder);
         let files = scan_version(folder).map_err(unreadable)?;
@@ -156,7 +159,7 @@ impl Shared {
         // The registry may call the model otherwise than its file does.
         let defect = |error: SettingsError| {
             tracing::error!(model = %id, %error, "the version's settings cannot be used");
-            error.to_string()
+            Failure::lasting(error.to_string())
         };
         let mut settings = read_any_settings(&beside).map_err(defect)?;
         let file = Path::new(&from.model_file).file_name().and_then(|name| name.to_str());
@@ -164,12 +167,12 @@ impl Shared {
         settings.parsed.overlay(&from.settings, origin).map_err(defect)?;
         self.loader.load(id, &files, &settings, Some(from)).map_err(|error| {
             self.note_failure(id, &error);
-            error.public_message()
+            Failure { is_of_the_moment: error.is_of_the_moment(), ..Failure::lasting(error.public_message()) }
         })
     }
 
     /// Puts a load into the pool, or notes its failure.
-    fn take_load(&self, id: &ModelId, from: DeployedVersion, loaded: Result<Arc<Servable>, String>) {
+    fn take_load(&self, id: &ModelId, from: DeployedVersion, loaded: Result<Arc<Servable>, Failure>) {
         let mut state = self.state.lock();
         let Some(deployed) = state.deployed.get_mut(&id.name) else {
             // Taken away while it was loaded.
@@ -178,8 +181,8 @@ impl Shared {
         };
         match loaded {
             Ok(servable) => deployed.pool.push(Pooled { servable, from }),
-            Err(reason) => {
-                deployed.failed.insert(id.version, (from, reason));
+            Err(failure) => {
+                deployed.failed.insert(id.version, failure.of(from));
             }
         }
         self.settle_deployed(&id.name, deployed);
@@ -262,14 +265,14 @@ impl Shared {
                 serial: 0,
             });
         }
-        for (&version, (_, reason)) in &deployed.failed {
-            entry.versions.insert(version, Status::ended(reason.clone()));
+        for (&version, failure) in &deployed.failed {
+            entry.versions.insert(version, Status::ended(failure.reason.clone()));
         }
         for (&version, servable) in &deployed.routes.versions {
-            let reason = deployed
-                .failed
-                .get(&version)
-                .map(|(_, reason)| format!("an older load is served, because the newer failed: {reason}"));
+            let failure = deployed.failed.get(&version);
+            let reason = failure.map(|failure| {
+                format!("an older load is served, because the newer failed: {}", failure.reason)
+            });
             let serial = servable.farewell.serial;
             let status =
                 Status { state: ServableState::Available, reason: reason.unwrap_or_default(), serial };

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::super::table::Routing;
 use super::super::{GoldenFile, Servable};
+use super::failure::Failure;
 use crate::model::Version;
 
 /// What a registry wants served of one model.
@@ -62,6 +63,8 @@ pub struct DeployedStatus {
     pub settled: bool,
     /// Why versions of the newest target are not served.
     pub errors: Vec<String>,
+    /// Whether one of them failed for a reason of the moment, so that another attempt may find it loading.
+    pub may_pass: bool,
     /// Whether the newest target's traffic is served as it says.
     pub is_current: bool,
 }
@@ -82,8 +85,8 @@ pub(super) struct Deployed {
     /// What the table routes, once something is published.
     pub(super) routes: Routes,
     pub(super) pool: Vec<Pooled>,
-    /// Versions of the target that did not load, and why.
-    pub(super) failed: BTreeMap<Version, (DeployedVersion, String)>,
+    /// Versions of the target that did not load.
+    pub(super) failed: BTreeMap<Version, Failure<DeployedVersion>>,
     /// A loader thread has it, or it is in the queue.
     pub(super) busy: bool,
 }
@@ -112,7 +115,7 @@ impl Deployed {
         if target.attempt != self.target.attempt {
             self.failed.clear();
         }
-        self.failed.retain(|version, (from, _)| target.versions.get(version) == Some(from));
+        self.failed.retain(|version, failure| target.versions.get(version) == Some(&failure.key));
         self.target = target;
     }
 
@@ -194,14 +197,16 @@ impl Deployed {
         let (serving, kept): (BTreeSet<_>, BTreeSet<_>) = all.partition(|version| {
             is_serving(version) || self.routes.routing.aliases.values().any(|aliased| aliased == version)
         });
-        let errors = self.failed.iter();
+        let errors =
+            self.failed.iter().map(|(version, failure)| format!("version {version}: {}", failure.reason));
         DeployedStatus {
             wanted: self.target.rev,
             served: self.published.as_ref().map(|published| published.rev),
             kept: kept.difference(&serving).copied().collect(),
             serving,
             settled: !self.busy,
-            errors: errors.map(|(version, (_, reason))| format!("version {version}: {reason}")).collect(),
+            errors: errors.collect(),
+            may_pass: self.failed.values().any(|failure| failure.is_of_the_moment),
             is_current: self.published.as_ref().is_some_and(|published| Arc::ptr_eq(published, &self.target)),
         }
     }

@@ -12,6 +12,7 @@
 //! other, and only the last of those that wait. A version that does not load changes nothing that is served.
 
 mod config;
+mod failure;
 mod record;
 mod worker;
 mod reconcile;
@@ -23,11 +24,13 @@ mod poll;
 pub use self::config::{ManagerConfig, ModelControl, RepositoryError};
 pub use self::deploy::NameTaken;
 pub use self::deployed::{DeployedModel, DeployedStatus, DeployedVersion};
+pub use self::failure::Retry;
 pub use self::record::{LoadFailure, LoadRequest};
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{oneshot, watch};
@@ -91,6 +94,11 @@ impl Manager {
         engine: Arc<Engine>,
     ) -> Result<Arc<Manager>, RepositoryError> {
         Manager::start_examined(config, backend, Some(Arc::new(ProbeExaminer::new(prober))), engine)
+    }
+
+    /// The first and the longest pause between two tries of what failed for a reason of the moment.
+    pub fn retry_pauses(&self) -> (Duration, Duration) {
+        self.shared.config.retry_pauses
     }
 
     /// What it loads for.

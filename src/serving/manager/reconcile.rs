@@ -11,13 +11,14 @@ use super::super::repository::{ModelFiles, choose, scan_folder, scan_model};
 use super::super::settings::{Settings, read_settings};
 use super::super::{Servable, ServableState};
 use super::Shared;
-use super::record::{Assignment, Current, Failure, LoadFailure, LoadRequest, Loaded, Target, VersionKey};
+use super::failure::Failure;
+use super::record::{Assignment, Current, LoadFailure, LoadRequest, Loaded, Target, VersionKey};
 use super::upload::UploadFolder;
 use crate::events::Event;
 use crate::model::{ModelId, ModelName, Version};
 
 type Served = BTreeMap<Version, Loaded>;
-type Failed = BTreeMap<Version, Failure>;
+type Failed = BTreeMap<Version, Failure<Arc<VersionKey>>>;
 
 impl Shared {
     /// Carries out `order`. On failure, what was served is served still.
@@ -142,7 +143,7 @@ impl Shared {
         current: &Current,
         files: &ModelFiles,
         settings: &Settings,
-    ) -> Result<Loaded, Failure> {
+    ) -> Result<Loaded, Failure<Arc<VersionKey>>> {
         let Some(version_files) = files.versions.get(&id.version) else {
             let key = VersionKey::new(&Default::default(), settings);
             let reason = "the version is not in the repository".to_owned();
@@ -153,7 +154,7 @@ impl Shared {
             return Ok(loaded.clone());
         }
         // A version that failed is tried again when its files change, not at every look; or when it was not its fault.
-        let held = |failure: &&Failure| failure.key == key && !failure.is_of_the_moment;
+        let held = |failure: &&Failure<Arc<VersionKey>>| failure.key == key && !failure.is_of_the_moment;
         if let Some(failure) = current.failed.get(&id.version).filter(held) {
             return Err(failure.clone());
         }

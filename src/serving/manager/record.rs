@@ -11,11 +11,9 @@ use super::super::Servable;
 use super::super::repository::{ModelFiles, VersionFiles};
 use super::super::settings::Settings;
 use super::deployed::Deployed;
+use super::failure::{Failure, Retry};
 use super::upload::UploadFolder;
 use crate::model::{ModelConfig, ModelName, Version};
-
-/// How much longer each pause between two tries is than the one before.
-const RETRY_GROWTH: u32 = 3;
 
 /// A load by request.
 #[derive(Debug, Clone, Default)]
@@ -79,23 +77,6 @@ pub(super) struct Loaded {
     pub(super) key: Arc<VersionKey>,
 }
 
-/// A version that did not load.
-#[derive(Debug, Clone)]
-pub(super) struct Failure {
-    pub(super) key: Arc<VersionKey>,
-    pub(super) reason: String,
-    /// The same may succeed another time: the device was full, the machine busy.
-    pub(super) is_of_the_moment: bool,
-}
-
-/// Another try of what failed for a reason of the moment.
-#[derive(Debug, Clone, Copy)]
-struct Retry {
-    at: Instant,
-    /// How long it was waited for.
-    pause: Duration,
-}
-
 /// One model.
 #[derive(Debug)]
 struct Record {
@@ -116,7 +97,7 @@ struct Record {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Current {
     pub(super) served: BTreeMap<Version, Loaded>,
-    pub(super) failed: BTreeMap<Version, Failure>,
+    pub(super) failed: BTreeMap<Version, Failure<Arc<VersionKey>>>,
     /// Files of the load request that is served.
     pub(super) upload: Option<Arc<UploadFolder>>,
 }
@@ -198,12 +179,12 @@ impl State {
         let mut next: Option<Instant> = None;
         for (model, record) in self.records.iter_mut().filter(|(_, record)| !record.busy) {
             match record.retry {
-                Some(retry) if retry.at <= now => {
+                Some(retry) if retry.at() <= now => {
                     record.wanted += 1;
                     record.busy = true;
                     self.queue.push_back(Queued::Plain(model.clone()));
                 }
-                Some(retry) => next = Some(next.map_or(retry.at, |next| next.min(retry.at))),
+                Some(retry) => next = Some(next.map_or(retry.at(), |next| next.min(retry.at()))),
                 None => {}
             }
         }
@@ -249,10 +230,7 @@ impl State {
         record.done = done.wanted;
         let is_to_retry = matches!(record.target, Target::Files(_))
             && record.current.failed.values().any(|failure| failure.is_of_the_moment);
-        record.retry = is_to_retry.then(|| {
-            let pause = record.retry.map_or(pauses.0, |last| (last.pause * RETRY_GROWTH).min(pauses.1));
-            Retry { at: Instant::now() + pause, pause }
-        });
+        record.retry = is_to_retry.then(|| Retry::after(record.retry, pauses, Instant::now()));
         let (told, waiting) =
             std::mem::take(&mut record.waiters).into_iter().partition(|(order, _)| *order <= done.wanted);
         record.waiters = waiting;

@@ -28,9 +28,19 @@ impl House {
 
     /// Orders `traffic` and `aliases` of model `m`, with `keep` kept.
     fn deploy(&self, rev: u64, traffic: &[(u64, u32)], aliases: &[(&str, u64)], keep: &[u64]) {
+        self.manager.deploy(&name("m"), self.target(rev, traffic, aliases, keep)).unwrap();
+    }
+
+    fn target(
+        &self,
+        rev: u64,
+        traffic: &[(u64, u32)],
+        aliases: &[(&str, u64)],
+        keep: &[u64],
+    ) -> DeployedModel {
         let reachable =
             traffic.iter().map(|(number, _)| *number).chain(aliases.iter().map(|(_, number)| *number));
-        let target = DeployedModel {
+        DeployedModel {
             rev,
             origin: format!("deployment default@rev {rev}"),
             versions: reachable.map(|number| (v(number), self.deployed_version(number))).collect(),
@@ -43,8 +53,7 @@ impl House {
             },
             attempt: 0,
             required: false,
-        };
-        self.manager.deploy(&name("m"), target).unwrap();
+        }
     }
 
     async fn deployed(&self, rev: u64, traffic: &[(u64, u32)], aliases: &[(&str, u64)], keep: &[u64]) {
@@ -158,6 +167,26 @@ async fn what_does_not_load_leaves_what_was_served() {
     house.deployed(4, &[(2, 1)], &[], &[]).await;
     freed(&house, 1).await;
     assert!(house.manager.deployed(&name("m")).unwrap().errors.is_empty());
+}
+
+#[tokio::test]
+async fn a_failure_of_the_moment_says_so_and_another_attempt_finds_room() {
+    let house = house().await;
+    house.write(".cache/3/model.onnx", "full 30");
+    let status = || house.manager.deployed(&name("m")).unwrap();
+    house.deployed(1, &[(1, 1)], &[], &[]).await;
+    house.deployed(2, &[(4, 1)], &[], &[1]).await;
+    assert!(!status().may_pass, "its file is why it failed: {:?}", status());
+    house.deployed(3, &[(3, 1)], &[], &[1]).await;
+    assert!(status().may_pass && status().errors[0].contains("no memory left"), "{:?}", status());
+    house.backend.make_room();
+    house.deployed(3, &[(3, 1)], &[], &[1]).await;
+    assert_eq!(house.ask("m", "").await.unwrap(), (10.0, 1), "the same order is no attempt");
+    let again = DeployedModel { attempt: 1, ..house.target(3, &[(3, 1)], &[], &[1]) };
+    house.manager.deploy(&name("m"), again).unwrap();
+    house.manager.settled().await;
+    assert_eq!(house.ask("m", "").await.unwrap(), (30.0, 3));
+    assert!(status().errors.is_empty() && !status().may_pass, "{:?}", status());
 }
 
 /// Knows what versions answer: the text of the golden file is what they add.
