@@ -118,7 +118,7 @@ pub enum StoreError {
         reason: String,
     },
     /// A read or write failed.
-    #[error("{key}: {source}{}", explain(source))]
+    #[error("{key}: {source}{}{}", root_cause(source), explain(source))]
     Io {
         /// The object.
         key: String,
@@ -193,6 +193,16 @@ fn is_permanent(errno: Errno) -> bool {
         Errno::NAMETOOLONG,
     ];
     list.contains(&errno)
+}
+
+/// The deepest cause, where the error does not name it: that a connection was refused, say, or a name not found.
+fn root_cause(error: &object_store::Error) -> String {
+    let mut deepest: &dyn std::error::Error = error;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+    }
+    let cause = deepest.to_string();
+    if error.to_string().contains(&cause) { String::new() } else { format!(": {cause}") }
 }
 
 /// What an error of the operating system means for a registry in a directory.

@@ -65,6 +65,9 @@ impl Store {
     pub fn open(location: &str, options: &StoreOptions) -> Result<Store, StoreError> {
         let unusable = |reason: String| StoreError::Location { location: location.to_owned(), reason };
         let url = Url::parse(location).ok().filter(|url| url.scheme().len() > 1);
+        if let Some(url) = url.as_ref().filter(|url| url.query().is_some() || url.fragment().is_some()) {
+            return Err(with_more_than_a_path(url));
+        }
         let folder = match &url {
             None => Some(FilePath::new(location).to_owned()),
             Some(url) if url.scheme() == "file" => url.to_file_path().ok(),
@@ -84,9 +87,8 @@ impl Store {
         let url = url.ok_or_else(|| unusable("it is neither a directory nor a URL".to_owned()))?;
         let bucket = open_bucket(&url, &options.options).map_err(|error| unusable(error.to_string()))?;
         let mut shown = url.clone();
-        // Neither can fail for the schemes that are taken; what is shown is only shown.
+        // Cannot fail for the schemes that are taken; what is shown is only shown.
         shown.set_password(None).ok();
-        shown.set_query(None);
         Ok(Store::over(bucket, shown.as_str()))
     }
 
@@ -209,6 +211,18 @@ impl Store {
         let names = listed.common_prefixes.iter().filter_map(|prefix| prefix.filename().map(str::to_owned));
         Ok(names.collect())
     }
+}
+
+/// Refuses a URL with a query, which may be a credential and is not shown. Without this it would go unread, and a registry be
+/// looked for at another endpoint than the one that it names.
+fn with_more_than_a_path(url: &Url) -> StoreError {
+    let mut shown = url.clone();
+    shown.set_password(None).ok();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    let reason = "nothing is read from what follows '?' or '#' in a URL: endpoints and credentials are read from the variables \
+                  AWS_…, AZURE_… and GOOGLE_…, and in a path '?' is written %3F and '#' %23";
+    StoreError::Location { location: shown.to_string(), reason: reason.to_owned() }
 }
 
 /// A bucket and the folder in it that `url` names.

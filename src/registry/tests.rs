@@ -224,6 +224,33 @@ fn errors_of_the_system_are_explained() {
     }
 }
 
+#[test]
+fn the_deepest_cause_is_told_once() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("error sending request")]
+    struct Sending(#[source] std::io::Error);
+    let refused = || std::io::Error::from_raw_os_error(rustix::io::Errno::CONNREFUSED.raw_os_error());
+    let told = |source| StoreError::io("k", object_store::Error::Generic { store: "S3", source }).to_string();
+    let text = told(Sending(refused()).into());
+    assert!(text.contains("error sending request") && text.contains("refused"), "{text}");
+    assert_eq!(told(refused().into()).matches("refused").count(), 1);
+}
+
+#[test]
+fn a_url_with_a_query_is_refused_and_its_query_not_shown() {
+    for location in [
+        "s3://bucket/registry?endpoint=http://127.0.0.1:1",
+        "az://container/registry?sig=secret",
+        "gs://bucket#x",
+        "file:///registry?x",
+    ] {
+        let error = Store::open(location, &StoreOptions::default()).unwrap_err();
+        let (text, location) = (error.to_string(), location.split(['?', '#']).next().unwrap());
+        assert!(matches!(error, StoreError::Location { .. }) && text.contains(location), "{text}");
+        assert!(!text.contains("secret") && !text.contains("127.0.0.1"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_written_where_a_directory_was() {
     let folder = tempfile::tempdir().unwrap();

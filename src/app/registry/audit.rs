@@ -203,12 +203,10 @@ fn known(evidence: &Evidence, out: &mut String) {
     }
     if let Some(git) = &evidence.git {
         let dirty = if git.dirty { ", changed files" } else { "" };
-        lines.push(format!(
-            "code {} ({}{dirty}) {}",
-            plain(&git.commit),
-            plain(&git.branch),
-            plain(&git.remote)
-        ));
+        let code =
+            format!("code {} ({}{dirty}) {}", plain(&git.commit), plain(&git.branch), plain(&git.remote));
+        // A repository may have no remote.
+        lines.push(code.trim_end().to_owned());
     }
     lines.extend(evidence.run.iter().map(|run| format!("run {}", plain(run))));
     lines.extend(evidence.datasets.iter().map(|(role, uri)| format!("data {} {}", plain(role), plain(uri))));
