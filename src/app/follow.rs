@@ -18,6 +18,7 @@ use crate::control::images::Images;
 use crate::control::intake::Intake;
 use crate::control::{ControlPlane, RegistryDoor};
 use crate::metrics::Registry as Metrics;
+use crate::registry::Store;
 use crate::serving::{Engine, Manager, Validator};
 
 /// Longest part of a host's name that is used.
@@ -33,10 +34,12 @@ pub(super) fn start_follower(
     announcer: Announcer,
 ) -> anyhow::Result<Option<Arc<Follower>>> {
     let Some(registry) = &config.registry else { return Ok(None) };
+    let store = store_options();
+    Store::check(&registry.location, &store)?;
     let scheme = if addresses.is_tls { "https" } else { "http" };
     let follow = FollowConfig {
         location: registry.location.clone(),
-        store: store_options(),
+        store,
         deployment: registry.deployment.clone(),
         poll_interval: registry.poll_interval,
         cache_folder: cache_folder(registry)?,

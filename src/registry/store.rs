@@ -92,6 +92,20 @@ impl Store {
         Ok(Store::over(bucket, shown.as_str()))
     }
 
+    /// Refuses a URL of a bucket that no store can be opened with. Asks nobody, and says nothing of a directory, which may
+    /// come later.
+    ///
+    /// # Errors
+    /// [`StoreError::Location`].
+    pub fn check(location: &str, options: &StoreOptions) -> Result<(), StoreError> {
+        match Url::parse(location) {
+            Ok(url) if url.scheme().len() > 1 && url.scheme() != "file" => {
+                Store::open(location, options).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A store in memory, for tests.
     pub fn memory() -> Store {
         Store::over(Arc::new(InMemory::new()), "memory")

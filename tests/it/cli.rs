@@ -55,6 +55,8 @@ fn mistakes_get_one_clear_line_and_a_code() {
         "--poll-interval: \"repository.poll_interval\": expected a duration",
     );
     check_serve(&["--load-model", "iris"], 2, "needs model control explicit");
+    let bucket = ["--registry", "s3://bucket/x?endpoint=http://127.0.0.1:1"];
+    check_serve(&bucket, 1, "cannot use the registry 's3://bucket/x': nothing is read from what follows '?'");
     check(&["serve"], 1, "nothing to serve");
     check(&["serve", "no/such/folder"], 1, "cannot serve from no/such/folder: No such file");
     check(&["infer", "iris", "-i", "x=[1]", "--url", "ftp://127.0.0.1"], 1, "expected an address such as");
