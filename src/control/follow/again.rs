@@ -27,8 +27,21 @@ impl Again {
 }
 
 impl Tracked {
-    /// Begins another try, if one is due. `pauses` are the first and the longest between two. True when an order is due.
-    pub(super) fn try_again(
+    /// Takes the next step, if one is due: everything again, or an earlier deployment. `pauses` are the first and the longest
+    /// between two tries of everything. True when an order is due.
+    pub(super) fn step(
+        &mut self,
+        deployment: &str,
+        now: Instant,
+        status: Option<&DeployedStatus>,
+        pauses: (Duration, Duration),
+    ) -> bool {
+        // In this order, so that it is noted why a deployment failed before the search goes on to the one before.
+        self.try_again(now, status, pauses) || self.reroute(deployment, status)
+    }
+
+    /// Begins another try of everything, if one is due.
+    fn try_again(
         &mut self,
         now: Instant,
         status: Option<&DeployedStatus>,

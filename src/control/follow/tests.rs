@@ -263,7 +263,7 @@ fn what_failed_for_a_reason_of_the_moment_is_tried_again_after_pauses_that_grow(
     let full = DeployedStatus { may_pass: true, ..served.clone() };
     let mut try_again = |after: u64, status: &DeployedStatus| {
         house.now += Duration::from_secs(after);
-        house.tracked.try_again(house.now, Some(status), pauses).then(|| house.order(false).unwrap())
+        house.tracked.step("default", house.now, Some(status), pauses).then(|| house.order(false).unwrap())
     };
     for after in [0, 3_600] {
         assert_eq!(try_again(after, &served), None, "it is at fault itself");
@@ -283,8 +283,8 @@ fn what_failed_for_a_reason_of_the_moment_is_tried_again_after_pauses_that_grow(
     assert_eq!(try_again(3_600, &served), None, "now it is at fault itself");
     // Another deployment begins with the first pause.
     house.tracked.again.reset();
-    assert!(!house.tracked.try_again(house.now, Some(&full), pauses));
-    assert!(house.tracked.try_again(house.now + pauses.0, Some(&full), pauses));
+    assert!(!house.tracked.step("default", house.now, Some(&full), pauses));
+    assert!(house.tracked.step("default", house.now + pauses.0, Some(&full), pauses));
 }
 
 #[test]
@@ -293,22 +293,26 @@ fn where_nothing_is_served_every_deployment_is_tried_again() {
     let mut house = House::new();
     let ops = [1, 4].map(|number| deploy(&json!({ number.to_string(): 1 }), 60));
     house.deploy(&ops, true).unwrap();
+    let step = |house: &mut House, status: &DeployedStatus| {
+        let is_due = house.tracked.step("default", house.now, Some(status), pauses);
+        is_due.then(|| house.order(false).map(|order| versions(&order)))
+    };
     // The newest is broken; the device has no room for the one before.
     let (broken, full) = (status(7, false), DeployedStatus { may_pass: true, ..status(6, false) });
-    for (status, next) in [(&broken, 1), (&full, 4)] {
-        assert!(!house.tracked.try_again(house.now, Some(status), pauses));
-        assert!(house.tracked.reroute("default", Some(status)));
-        assert!(!house.tracked.try_again(house.now, Some(status), pauses), "the search goes on");
-        assert_eq!(versions(&house.order(false).unwrap()), [next]);
-    }
-    assert!(!house.tracked.reroute("default", Some(&broken)), "no deployment loads");
-    assert!(!house.tracked.try_again(house.now, Some(&broken), pauses));
+    assert_eq!(step(&mut house, &broken), Some(Some(vec![1])));
+    assert_eq!(step(&mut house, &full), Some(Some(vec![4])), "there is none before that");
+    assert_eq!(step(&mut house, &broken), None, "no deployment loads");
     house.now += pauses.0;
-    assert!(house.tracked.try_again(house.now, Some(&broken), pauses));
-    assert_eq!(versions(&house.order(false).unwrap()), [4], "the newest first");
-    assert!(house.tracked.reroute("default", Some(&broken)));
-    assert_eq!(versions(&house.order(false).unwrap()), [1]);
-    assert!(house.tracked.reroute("default", Some(&status(6, true))), "there is room now");
+    assert_eq!(step(&mut house, &broken), Some(Some(vec![4])), "the newest first");
+    assert_eq!(step(&mut house, &broken), Some(Some(vec![1])));
+    assert_eq!(
+        step(&mut house, &status(6, true)),
+        Some(Some(vec![4])),
+        "there is room now: the newest once more"
+    );
+    let fell_back = DeployedStatus { served: Some(6), is_current: false, ..broken };
+    house.now += pauses.1 * 10;
+    assert_eq!(step(&mut house, &fell_back), None, "it is at fault itself");
 }
 
 #[test]

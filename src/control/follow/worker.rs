@@ -259,8 +259,8 @@ impl Worker {
         let (now, pauses) = (Instant::now(), self.manager.retry_pauses());
         for (model, tracked) in &mut self.tracked {
             let status = self.manager.deployed(model);
-            let is_rerouted = tracked.reroute(&self.config.deployment, status.as_ref());
-            if is_rerouted || tracked.try_again(now, status.as_ref(), pauses) || tracked.is_due() {
+            let is_stepping = tracked.step(&self.config.deployment, now, status.as_ref(), pauses);
+            if is_stepping || tracked.is_due() {
                 due.push(model.clone());
             }
         }
