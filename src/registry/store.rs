@@ -86,10 +86,7 @@ impl Store {
         }
         let url = url.ok_or_else(|| unusable("it is neither a directory nor a URL".to_owned()))?;
         let bucket = open_bucket(&url, &options.options).map_err(|error| unusable(error.to_string()))?;
-        let mut shown = url.clone();
-        // Cannot fail for the schemes that are taken; what is shown is only shown.
-        shown.set_password(None).ok();
-        Ok(Store::over(bucket, shown.as_str()))
+        Ok(Store::over(bucket, &shown(&url)))
     }
 
     /// Refuses a URL of a bucket that no store can be opened with. Asks nobody, and says nothing of a directory, which may
@@ -230,13 +227,20 @@ impl Store {
 /// Refuses a URL with a query, which may be a credential and is not shown. Without this it would go unread, and a registry be
 /// looked for at another endpoint than the one that it names.
 fn with_more_than_a_path(url: &Url) -> StoreError {
+    let reason = "nothing is read from what follows '?' or '#' in a URL: endpoints and credentials are read from the variables \
+                  AWS_…, AZURE_… and GOOGLE_…, and in a path '?' is written %3F and '#' %23";
+    StoreError::Location { location: shown(url), reason: reason.to_owned() }
+}
+
+/// The URL without credentials and query.
+pub(super) fn shown(url: &Url) -> String {
     let mut shown = url.clone();
+    // Can only fail for URLs without a host, which have no credentials.
+    shown.set_username("").ok();
     shown.set_password(None).ok();
     shown.set_query(None);
     shown.set_fragment(None);
-    let reason = "nothing is read from what follows '?' or '#' in a URL: endpoints and credentials are read from the variables \
-                  AWS_…, AZURE_… and GOOGLE_…, and in a path '?' is written %3F and '#' %23";
-    StoreError::Location { location: shown.to_string(), reason: reason.to_owned() }
+    shown.to_string()
 }
 
 /// A bucket and the folder in it that `url` names.

@@ -135,8 +135,7 @@ impl Follower {
         });
         manager.hold_ready(true);
         let deployment = config.deployment.clone();
-        // Without what may be a credential.
-        let location = config.location.split('?').next().unwrap_or_default().to_owned();
+        let location = config.location.clone();
         let worker = Worker::new(Arc::new(config), manager, engine, metrics, Arc::clone(&shared), caught);
         let task = Mutex::new(Some(tokio::spawn(worker.run(orders))));
         Ok(Arc::new(Follower { deployment, location, commands, shared, caught_up, task }))

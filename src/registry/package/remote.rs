@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{Limits, PackageError, check_path};
 use crate::registry::error::StoreError;
-use crate::registry::store::{Store, StoreOptions};
+use crate::registry::store::{Store, StoreOptions, shown};
 
 /// No download or upload takes as long.
 const LEFT_BEHIND: Duration = Duration::from_secs(24 * 3600);
@@ -82,17 +82,6 @@ pub(super) struct Fetched {
     pub(super) path: PathBuf,
     /// What keeps it.
     pub(super) staging: Arc<Staging>,
-}
-
-/// The URL without credentials and query.
-pub(super) fn shown(url: &Url) -> String {
-    let mut shown = url.clone();
-    // Can only fail for URLs without a host, which have no credentials.
-    shown.set_username("").ok();
-    shown.set_password(None).ok();
-    shown.set_query(None);
-    shown.set_fragment(None);
-    shown.to_string()
 }
 
 /// Downloads the object at `url`, or everything below it.

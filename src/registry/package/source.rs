@@ -6,7 +6,7 @@ use url::Url;
 
 use super::{Limits, Package, PackageError, folder, remote};
 use crate::model::Version;
-use crate::registry::store::StoreOptions;
+use crate::registry::store::{self, StoreOptions};
 
 /// Which versions of a Triton model are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,7 +42,7 @@ pub async fn open(
         }
         Some(url) => {
             let fetched = remote::fetch(&url, options, staging, limits).await?;
-            (fetched.path.clone(), remote::shown(&url), Some(fetched.staging))
+            (fetched.path.clone(), store::shown(&url), Some(fetched.staging))
         }
         None => (PathBuf::from(location), location.to_owned(), None),
     };
