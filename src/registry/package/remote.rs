@@ -116,7 +116,6 @@ fn split(url: &Url) -> Result<(Url, String), PackageError> {
     }
     let mut parent = url.clone();
     parent.set_path(&format!("{folder}/"));
-    parent.set_query(None);
     Ok((parent, name.to_owned()))
 }
 
@@ -177,6 +176,16 @@ async fn download(store: &Store, object: &ObjectMeta, target: &Path) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_query_is_refused_as_in_the_url_of_a_registry() {
+        let url = Url::parse("s3://bucket/models/m.onnx?endpoint=http://127.0.0.1:1").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let fetched = fetch(&url, &StoreOptions::default(), folder.path(), Limits::default()).await;
+        let Err(PackageError::Store(error)) = fetched else { panic!("it is fetched") };
+        let text = error.to_string();
+        assert!(text.contains("'s3://bucket/models/'") && !text.contains("127.0.0.1"), "{text}");
+    }
 
     #[test]
     fn what_killed_processes_left_is_removed_after_a_day() {
