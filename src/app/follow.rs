@@ -24,6 +24,12 @@ use crate::serving::{Engine, Manager, Validator};
 /// Longest part of a host's name that is used.
 const HOST_LEN_MAX: usize = 64;
 
+/// Refuses a registry's URL that no store can be opened with, before anything is loaded.
+pub(super) fn check_registry(config: &Config) -> anyhow::Result<()> {
+    let Some(registry) = &config.registry else { return Ok(()) };
+    Ok(Store::check(&registry.location, &store_options())?)
+}
+
 /// Follows the registry, if there is one.
 pub(super) fn start_follower(
     config: &Config,
@@ -34,12 +40,10 @@ pub(super) fn start_follower(
     announcer: Announcer,
 ) -> anyhow::Result<Option<Arc<Follower>>> {
     let Some(registry) = &config.registry else { return Ok(None) };
-    let store = store_options();
-    Store::check(&registry.location, &store)?;
     let scheme = if addresses.is_tls { "https" } else { "http" };
     let follow = FollowConfig {
         location: registry.location.clone(),
-        store,
+        store: store_options(),
         deployment: registry.deployment.clone(),
         poll_interval: registry.poll_interval,
         cache_folder: cache_folder(registry)?,

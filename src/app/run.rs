@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::cli::say;
 use super::config::{Config, ProbeOptions, RuntimeOptions, ServerConfig};
 use super::delivery::Delivery;
-use super::follow::{announce, attach_registry, make_intake, start_follower};
+use super::follow::{announce, attach_registry, check_registry, make_intake, start_follower};
 use super::housekeeping::{give_arena_back, give_heap_back};
 use super::log::{Logs, report_panics};
 use super::monitoring::Watch;
@@ -119,6 +119,7 @@ async fn serve_until_signal(config: Config) -> anyhow::Result<()> {
     let logs = Logs::start(&config.log)?;
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     raise_open_files();
+    check_registry(&config)?;
     let mut listeners = Listeners::bind(&config.server).await?;
     if logs.traces() {
         listeners = listeners.traced();
